@@ -1,0 +1,1 @@
+"""Training inside BasicSR. The only part of the project that imports `basicsr`."""

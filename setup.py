@@ -1,0 +1,64 @@
+"""The distribution: three import packages, their extras, two commands and one BasicSR plugin."""
+
+from setuptools import find_packages, setup
+
+PACKAGE_FOLDERS = ("plugin", "video", "gradio_app")
+
+EXTRAS = {
+    "train": ["basicsr==1.4.2", "torchvision>=0.26", "opencv-python>=4.10", "setuptools<81"],
+    "spandrel": ["spandrel>=0.4.2"],
+    "vapoursynth": ["vapoursynth>=81"],
+    "gradio": ["gradio>=6.31"],
+    "face": ["facexlib>=0.3.0"],
+}
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS["dev"] = [
+    *EXTRAS["all"],
+    "hypothesis>=6.150",
+    "matplotlib>=3.10",
+    "mypy>=2.4",
+    "pytest>=9",
+    "pytest-timeout>=2.4",
+    "ruff>=0.17",
+    "scikit-image>=0.26",
+    "types-PyYAML",
+    "types-psutil",
+    "types-tqdm",
+]
+
+setup(
+    name="esrgan",
+    version="0.1.0",
+    description="ESRGAN for images and video, and as a plugin of BasicSR",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.12,<3.13",
+    packages=[package for folder in PACKAGE_FOLDERS for package in find_packages(folder)],
+    package_dir={
+        package.split(".")[0]: f"{folder}/{package.split('.')[0]}"
+        for folder in PACKAGE_FOLDERS
+        for package in find_packages(folder)
+    },
+    package_data={"esrgan.weights": ["models/*.safetensors", "models/*.md"], "esrgan": ["py.typed"]},
+    install_requires=[
+        "av>=19.0",
+        "numpy>=2.0",
+        "opencv-python>=4.10",
+        "pillow>=12",
+        "platformdirs>=4",
+        "psutil>=7",
+        "safetensors>=0.5",
+        "tifffile>=2025.1",
+        "torch>=2.11",
+        "tqdm>=4.66",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "esrgan=esrgan_video.cli.main:main",
+            "basicsr=esrgan.training.cli:main",
+        ],
+        "basicsr.plugins": ["esrgan=esrgan.training.registration:register"],
+    },
+)
