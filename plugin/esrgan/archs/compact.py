@@ -65,6 +65,8 @@ class SRVGGNetCompact(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = x
         for layer in self.body:
-            features = layer(features)  # (N, F, H, W); the last one (N, C * s * s, H, W)
+            # A layer may hold lower precision than the image; the image itself is added untouched.
+            features = layer(features.to(next(layer.parameters(), features).dtype))
+        # features: (N, C * s * s, H, W)
         base = F.interpolate(x, scale_factor=float(self.scale), mode="nearest")
         return F.pixel_shuffle(features, self.scale) + base  # (N, C, H * s, W * s)

@@ -15,6 +15,16 @@ INIT_SCALE = 0.1
 _NEGATIVE_SLOPE = 0.2
 
 
+def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply `layer` in the precision of its weights, which may be lower than that of the trunk."""
+    return layer(x.to(layer.weight.dtype))
+
+
+def _trunk_dtype(layer: nn.Conv2d) -> torch.dtype:
+    """The residual trunk is never under float32: sums of many small terms are where half precision loses."""
+    return torch.promote_types(layer.weight.dtype, torch.float32)
+
+
 def scale_initialisation(module: nn.Module, factor: float = INIT_SCALE) -> None:
     """Initialise every convolution in `module` with MSRA (He et al. 2015) times `factor`; biases are zero."""
     for layer in module.modules():
@@ -46,6 +56,7 @@ class ResidualDenseBlock(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor:
         """The block without its skip connection: the term that β scales."""
+        x = x.to(self.conv1.weight.dtype)
         x1 = F.leaky_relu(self.conv1(x), _NEGATIVE_SLOPE)  # (N, G, H, W), as are x2, x3 and x4
         x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), _NEGATIVE_SLOPE)
         if self.conv1x1 is not None:
@@ -145,9 +156,11 @@ class RRDBNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.unshuffle)  # (N, C * u * u, H / u, W / u)
-        first = self.conv_first(x)
-        features = first + self.conv_body(self.body(first))  # (N, F, H / u, W / u)
+        first = _conv(self.conv_first, x).to(_trunk_dtype(self.conv_first))
+        features = first + _conv(self.conv_body, self.body(first))  # (N, F, H / u, W / u)
+        features = features.to(self.conv_hr.weight.dtype)
         for stage in range(1, self.num_stages + 1):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
             features = F.leaky_relu(self.get_submodule(f"conv_up{stage}")(features), _NEGATIVE_SLOPE)
-        return self.conv_last(F.leaky_relu(self.conv_hr(features), _NEGATIVE_SLOPE))  # (N, out, H * s, W * s)
+        features = F.leaky_relu(self.conv_hr(features), _NEGATIVE_SLOPE)
+        return _conv(self.conv_last, features)  # (N, out, H * s, W * s)

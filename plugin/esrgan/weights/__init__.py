@@ -1,0 +1,25 @@
+"""Weights: the one reader of the project, from any known file to a network and its facts."""
+
+from __future__ import annotations
+
+from esrgan.weights.describe import describe
+from esrgan.weights.facts import LoadedNetwork, NetworkFacts
+from esrgan.weights.files import read_state_dict
+from esrgan.weights.load import load_network, network_from_state_dict
+from esrgan.weights.mixing import interpolate
+from esrgan.weights.registry import MODELS, ModelEntry, resolve
+from esrgan.weights.save import save_network
+
+__all__ = [
+    "MODELS",
+    "LoadedNetwork",
+    "ModelEntry",
+    "NetworkFacts",
+    "describe",
+    "interpolate",
+    "load_network",
+    "network_from_state_dict",
+    "read_state_dict",
+    "resolve",
+    "save_network",
+]

@@ -1,0 +1,70 @@
+"""Network interpolation (Wang et al. 2018, arXiv:1809.00219, section 3.4)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from esrgan.errors import UsageError
+from esrgan.weights.facts import LoadedNetwork
+from esrgan.weights.layouts import shown
+from esrgan.weights.others import SpandrelNetwork
+from esrgan.weights.save import state_dict_of
+
+
+def interpolate(a: LoadedNetwork, b: LoadedNetwork, alpha: float) -> LoadedNetwork:
+    """θ = (1 − α) θ_A + α θ_B for every parameter (eq. 4, with A the PSNR network and B the GAN network).
+
+    Computed in float64 and rounded once, so α = 0 gives exactly A and α = 1 exactly B. Meaningful
+    only where B was trained from A, as in the paper.
+
+    Args:
+        a, b: networks of one architecture and configuration; they are not changed.
+        alpha: share of `b`, 0 to 1.
+
+    Raises:
+        UsageError: `alpha` outside 0..1, or networks that differ; the message names the difference.
+    """
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha must be 0 to 1, got {alpha}")
+    _check_alike(a, b)
+    theta_a, theta_b = state_dict_of(a), state_dict_of(b)
+    mixed = {key: _mix(theta_a[key], theta_b[key], alpha) for key in theta_a}
+    network = copy.deepcopy(a.network)
+    target = network.inner if isinstance(network, SpandrelNetwork) else network
+    target.load_state_dict(mixed)
+    return LoadedNetwork(network, a.facts)
+
+
+def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    if not a.is_floating_point():
+        return a
+    return ((1 - alpha) * a.to(torch.float64) + alpha * b.to(torch.float64)).to(a.dtype)
+
+
+def _check_alike(a: LoadedNetwork, b: LoadedNetwork) -> None:
+    if a.facts.architecture != b.facts.architecture:
+        raise UsageError(f"cannot interpolate {a.facts.architecture} and {b.facts.architecture}: they must be the same")
+    differences = [
+        f"{field} is {a.facts.config.get(field)} and {b.facts.config.get(field)}"
+        for field in sorted({*a.facts.config, *b.facts.config})
+        if a.facts.config.get(field) != b.facts.config.get(field)
+    ]
+    if not differences:
+        # Networks of other architectures have no config; their tensors must speak for them.
+        differences = _tensor_differences(state_dict_of(a), state_dict_of(b))
+    if differences:
+        raise UsageError(f"cannot interpolate networks that differ: {'; '.join(differences[:5])}")
+
+
+def _tensor_differences(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[str]:
+    only_one = [f"only one has {shown(key)}" for key in sorted(a.keys() ^ b.keys())]
+    shapes = [
+        f"{shown(key)} is {tuple(a[key].shape)} and {tuple(b[key].shape)}"
+        for key in sorted(a.keys() & b.keys())
+        if a[key].shape != b[key].shape
+    ]
+    return only_one + shapes

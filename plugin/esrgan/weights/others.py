@@ -1,0 +1,108 @@
+"""Architectures that are not ours, read by the optional package spandrel."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from esrgan.errors import WeightsError
+from esrgan.weights.facts import LoadedNetwork, NetworkFacts
+from esrgan.weights.layouts import shown
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+logger = logging.getLogger(__name__)
+
+_OWN = ("ESRGAN", "Compact")
+"""Architectures of spandrel that we read ourselves, more strictly."""
+
+_LOAD_ERRORS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
+
+_EXPECTED = (
+    "known here: RRDBNet as 'body.0.rdb1.conv1.weight' (BasicSR), 'RRDB_trunk.0.RDB1.conv1.weight' (2018) or "
+    "'model.1.sub.0.RDB1.conv1.0.weight' (old), and SRVGGNetCompact as 'body.0.weight'"
+)
+
+
+class SpandrelNetwork(nn.Module):
+    """A network of spandrel's behind the interface of ours.
+
+    Shape: `(N, C, H, W)` -> `(N, C', H * scale, W * scale)`; the values are clamped to 0..1. Sizes
+    that the network cannot take are padded inside.
+    """
+
+    def __init__(self, descriptor: ImageModelDescriptor[nn.Module]) -> None:
+        super().__init__()
+        self.inner = descriptor.model
+        self._descriptor = descriptor
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self._descriptor(x)
+        # spandrel computes in inference mode, whose tensors could not be changed in place outside it.
+        return output if torch.is_inference_mode_enabled() else output.clone()
+
+
+def load_other(state: Mapping[str, Tensor]) -> LoadedNetwork:
+    """The network of another architecture than ours.
+
+    Raises:
+        WeightsError: spandrel is not installed, does not know the names, cannot load the tensors, or
+            the network does not turn one whole image into one image.
+    """
+    try:
+        import spandrel
+    except ImportError as error:
+        raise WeightsError(
+            f'{_unknown(state)}; other architectures need an optional package: pip install "esrgan[spandrel]"'
+        ) from error
+    try:
+        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
+    except spandrel.UnsupportedModelError as error:
+        raise WeightsError(f"{_unknown(state)}; nor is it an architecture that spandrel knows") from error
+    except _LOAD_ERRORS as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:200]
+        raise WeightsError(f"spandrel could not load these tensors: {type(error).__name__}: {reason}") from error
+    name = descriptor.architecture.name
+    if descriptor.architecture.id in _OWN:
+        raise WeightsError(_unknown(state))
+    if not isinstance(descriptor, spandrel.ImageModelDescriptor):
+        raise WeightsError(f"{name} needs a mask besides the image: only networks from image to image are used here")
+    if descriptor.purpose == "FaceSR":
+        raise WeightsError(f"{name} restores aligned faces: only networks for whole images are used here")
+    if descriptor.size_requirements.square:
+        raise WeightsError(f"{name} takes square images only: such networks are not used here")
+    if descriptor.tiling != spandrel.ModelTiling.SUPPORTED:
+        logger.warning("%s sees the whole image at once: tiles change its result", name)
+    return LoadedNetwork(_wrapped(descriptor), _facts(descriptor))
+
+
+def _wrapped(descriptor: ImageModelDescriptor[nn.Module]) -> SpandrelNetwork:
+    network = SpandrelNetwork(descriptor)
+    network.eval().requires_grad_(False)
+    return network
+
+
+def _facts(descriptor: ImageModelDescriptor[nn.Module]) -> NetworkFacts:
+    return NetworkFacts(
+        architecture=descriptor.architecture.name,
+        layout="spandrel",
+        scale=descriptor.scale,
+        in_channels=descriptor.input_channels,
+        out_channels=descriptor.output_channels,
+        size_multiple=descriptor.size_requirements.multiple_of,
+        parameters=sum(parameter.numel() for parameter in descriptor.model.parameters()),
+        supports_float16=descriptor.supports_half,
+        supports_bfloat16=descriptor.supports_bfloat16,
+        config=MappingProxyType({}),
+    )
+
+
+def _unknown(state: Mapping[str, Tensor]) -> str:
+    names = ", ".join(shown(key) for key in list(state)[:3])
+    return f"not a network that is known here: {len(state)} tensors, such as {names} ({_EXPECTED})"

@@ -1,0 +1,78 @@
+"""Entry point of `esrgan`: parse, call one function, turn an error into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from esrgan import __version__
+from esrgan.errors import EsrganError
+from esrgan_video.cli import upscale, weights
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 failed, 2 wrong call, 130 interrupted."""
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    _configure_logging(given.verbose)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(given.run(given))
+    except EsrganError as error:
+        sys.stderr.write(f"esrgan: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("esrgan: interrupted, nothing was left under the output's name\n")
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our standard output went away, as `head` does
+        sys.stderr.close()
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    parser = argparse.ArgumentParser("esrgan", description="Upscale images and video with ESRGAN.")
+    parser.add_argument("--version", action="version", version=f"esrgan {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for debugging")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    upscale.add_parser(commands, parents=[common])
+    weights.add_parsers(commands, parents=[common])
+    return parser
+
+
+class _BarAwareHandler(logging.Handler):
+    """Writes records above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _configure_logging(verbosity: int) -> None:
+    handler = _BarAwareHandler()
+    handler.setFormatter(logging.Formatter("esrgan: %(levelname)s: %(message)s"))
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    for name in ("esrgan", "esrgan_video"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as Ctrl-C does, so that unfinished files are removed."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""`esrgan upscale`: images and video, one or many."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from esrgan.errors import EsrganError, UsageError
+from esrgan.progress import Progress, ProgressMode
+from esrgan_video.engine.options import DEFAULT_OVERLAP
+
+if TYPE_CHECKING:
+    from esrgan_video.engine import Upscaler
+    from esrgan_video.size import OutputSize
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_FOLDER = Path("results")
+"""Where results go when no output is named, as in Real-ESRGAN."""
+
+
+def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
+    """Add the command to `commands`."""
+    parser = commands.add_parser(
+        "upscale",
+        parents=parents,
+        help="upscale images and video files",
+        description="Upscale images and video. Several inputs, a folder or a quoted pattern go to an output folder.",
+    )
+    parser.set_defaults(run=run)
+    _add_files(parser.add_argument_group("files"))
+    _add_model(parser.add_argument_group("model and size"))
+    _add_engine(parser.add_argument_group("engine"))
+    _add_video(parser.add_argument_group("video"))
+
+
+def _add_files(group: Any) -> None:
+    group.add_argument("inputs", nargs="*", help="image or video files, folders, or quoted patterns")
+    group.add_argument("-i", "--input", action="append", default=[], help="the same, by name")
+    group.add_argument(
+        "-o", "--output", type=Path, help=f"file, or folder for several inputs (default: {DEFAULT_FOLDER}/)"
+    )
+    group.add_argument("--suffix", default="out", help="added to names in an output folder (default: %(default)s)")
+    group.add_argument("--ext", default="auto", help="extension of images in an output folder; auto keeps the input's")
+    group.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (default: %(default)s)")
+    group.add_argument(
+        "--progress", choices=get_args(ProgressMode), default="auto", help="bar, lines, json or none (default: auto)"
+    )
+
+
+def _add_model(group: Any) -> None:
+    group.add_argument(
+        "-n",
+        "--model-name",
+        "--model_name",
+        "--model",
+        dest="model",
+        default="default",
+        help="name (see `esrgan info`) or weights file",
+    )
+    group.add_argument(
+        "-s", "--outscale", "--scale", dest="scale", type=float, help="output scale, any number (default: the model's)"
+    )
+    group.add_argument("--width", type=int, help="output width in pixels; alone it keeps the aspect ratio")
+    group.add_argument("--height", type=int, help="output height in pixels; alone it keeps the aspect ratio")
+
+
+def _add_engine(group: Any) -> None:
+    group.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
+    group.add_argument("-g", "--gpu-id", "--gpu_id", type=int, help="number of the CUDA device: --device cuda:N")
+    group.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="precision")
+    group.add_argument("--fp32", action="store_true", help="the same as --dtype float32")
+    group.add_argument("-t", "--tile", type=int, help="tile side in input pixels; 0 never cuts (default: by memory)")
+    group.add_argument(
+        "--tile-pad",
+        "--tile_pad",
+        type=int,
+        default=DEFAULT_OVERLAP,
+        help="pixels that tiles overlap (default: %(default)s)",
+    )
+    group.add_argument("--batch", type=int, help="frames in one pass (default: by size and memory)")
+
+
+def _add_video(group: Any) -> None:
+    group.add_argument("--codec", help="h264, hevc, av1, vp9, ffv1, prores or an encoder's name (default: by container)")
+    group.add_argument("--crf", type=float, help="quality of the encoder, lower is better")
+    group.add_argument("--preset", help="speed preset of the encoder")
+    group.add_argument("--pix-fmt", "--pix_fmt", help="pixel format (default: the input's depth and sampling)")
+    group.add_argument(
+        "--encoder-option", action="append", default=[], metavar="KEY=VALUE", help="any option of the encoder"
+    )
+    group.add_argument("--start", type=parse_time, help="start of a trial: seconds or [HH:]MM:SS[.fraction]")
+    group.add_argument("--end", type=parse_time, help="end of a trial, in the input's time")
+    group.add_argument("--frames", type=int, help="number of frames of a trial")
+    group.add_argument(
+        "--drop-unsupported", action="store_true", help="leave out streams that the container cannot hold"
+    )
+
+
+def parse_time(text: str) -> Fraction:
+    """`90`, `1:30` or `0:01:30.5` in seconds, exactly."""
+    parts = text.split(":")
+    try:
+        if len(parts) > 3:
+            raise ValueError
+        seconds = Fraction(0)
+        for part in parts:
+            seconds = seconds * 60 + Fraction(part)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: use seconds or [HH:]MM:SS[.fraction]") from None
+    if seconds < 0 or any(part.startswith("-") for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is before the start")
+    return seconds
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: Path
+    target: Path
+    is_video: bool
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the command; one failed input among several does not stop the others."""
+    from esrgan_video.engine import Upscaler
+    from esrgan_video.size import OutputSize
+
+    size = OutputSize(scale=given.scale, width=given.width, height=given.height)
+    engine = _engine_options(given)
+    encoder = _encoder_options(given)
+    jobs = _plan_jobs(given)
+    upscaler = Upscaler(given.model, engine)
+    _log.info("%s x%d on %s in %s", upscaler.facts.architecture, upscaler.scale, upscaler.device, upscaler.dtype)
+
+    images = [job for job in jobs if not job.is_video]
+    videos = [job for job in jobs if job.is_video]
+    failures = _run_images(images, given, upscaler, size)
+    for job in videos:
+        failures += _attempt(lambda job=job: _run_video(job, given, upscaler, size, encoder), alone=len(jobs) == 1)  # type: ignore[misc]
+    if failures:
+        sys.stderr.write(f"esrgan: {failures} of {len(jobs)} inputs failed\n")
+    return 1 if failures else 0
+
+
+def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upscaler, size: OutputSize) -> int:
+    from esrgan_video.images import upscale_image
+
+    failures = 0
+    if not jobs:
+        return 0
+    with Progress("upscale", total=len(jobs), unit="image", mode=given.progress) as progress:
+        for job in jobs:
+            failures += _attempt(
+                lambda job=job: upscale_image(  # type: ignore[misc]
+                    job.source, job.target, upscaler=upscaler, size=size, quality=given.quality
+                ),
+                alone=len(jobs) == 1,
+            )
+            progress.update()
+    for job in jobs if not failures else ():
+        sys.stdout.write(f"{job.target}\n")
+    return failures
+
+
+def _run_video(job: _Job, given: argparse.Namespace, upscaler: Upscaler, size: OutputSize, encoder: Any) -> None:
+    from esrgan_video.pipeline import upscale_video
+
+    result = upscale_video(
+        job.source,
+        job.target,
+        upscaler=upscaler,
+        size=size,
+        encoder=encoder,
+        batch=given.batch,
+        start=given.start,
+        end=given.end,
+        frames=given.frames,
+        progress=given.progress,
+        drop_unsupported=given.drop_unsupported,
+    )
+    _log.info("%d frames in %.1f s, %.2f frames/s", result.frames, result.seconds, result.frames / result.seconds)
+    sys.stdout.write(f"{job.target}\n")
+
+
+def _attempt(work: Callable[[], object], *, alone: bool) -> int:
+    """Run `work`; returns 1 if it failed and others wait, raises if it was the only one."""
+    try:
+        work()
+    except EsrganError as error:
+        if alone:
+            raise
+        sys.stderr.write(f"esrgan: {error}\n")
+        return 1
+    return 0
+
+
+def _engine_options(given: argparse.Namespace) -> Any:
+    from esrgan_video.engine import EngineOptions
+
+    if given.gpu_id is not None and given.device is not None:
+        raise UsageError(f"--gpu-id {given.gpu_id} and --device {given.device} both name a device: use one")
+    if given.fp32 and given.dtype not in ("auto", "float32"):
+        raise UsageError(f"--fp32 and --dtype {given.dtype} contradict each other: use one")
+    return EngineOptions(
+        device=given.device or ("auto" if given.gpu_id is None else f"cuda:{given.gpu_id}"),
+        dtype="float32" if given.fp32 else given.dtype,
+        tile=given.tile,
+        overlap=given.tile_pad,
+        batch=given.batch,
+    )
+
+
+def _encoder_options(given: argparse.Namespace) -> Any:
+    from esrgan_video.container import EncoderOptions
+
+    extra: dict[str, str] = {}
+    for option in given.encoder_option:
+        key, separator, value = option.partition("=")
+        if not separator or not key:
+            raise UsageError(f"--encoder-option takes KEY=VALUE, got {option!r}")
+        extra[key] = value
+    return EncoderOptions(
+        codec=given.codec, crf=given.crf, preset=given.preset, pix_fmt=given.pix_fmt, extra=extra
+    )
+
+
+def _plan_jobs(given: argparse.Namespace) -> list[_Job]:
+    from esrgan_video.inputs import VIDEO_SUFFIXES, expand_inputs, output_path
+
+    patterns = [*given.inputs, *given.input]
+    if not patterns:
+        raise UsageError("no input: name image or video files, a folder or a quoted pattern")
+    if not 1 <= given.quality <= 100:
+        raise UsageError(f"--quality must be 1 to 100, got {given.quality}")
+    sources = expand_inputs(patterns)
+    output = given.output or DEFAULT_FOLDER
+    many = len(sources) > 1 or any(Path(pattern).is_dir() for pattern in patterns)
+    jobs: list[_Job] = []
+    for source in sources:
+        is_video = source.suffix.lower() in VIDEO_SUFFIXES
+        target = output_path(source, output, suffix=given.suffix, ext="auto" if is_video else given.ext, many=many)
+        jobs.append(_Job(source, target, is_video))
+    return jobs

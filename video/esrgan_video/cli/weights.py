@@ -1,0 +1,92 @@
+"""`esrgan info`, `esrgan convert` and `esrgan interpolate`: weights files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from esrgan.errors import UsageError
+
+
+def add_parsers(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
+    """Add the three commands to `commands`."""
+    info = commands.add_parser("info", parents=parents, help="show what a weights file holds, or list named models")
+    info.add_argument("weights", nargs="?", help="weights file or name; without it the named models are listed")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(run=_info)
+
+    convert = commands.add_parser("convert", parents=parents, help="write weights in another layout")
+    convert.add_argument("weights", help="weights file or name")
+    _add_output(convert)
+    convert.set_defaults(run=_convert)
+
+    interpolate = commands.add_parser(
+        "interpolate", parents=parents, help="blend two networks: (1 - alpha) A + alpha B, parameter by parameter"
+    )
+    interpolate.add_argument("a", help="weights file or name, usually the PSNR-oriented network")
+    interpolate.add_argument("b", help="weights file or name, usually the GAN")
+    interpolate.add_argument("--alpha", type=float, required=True, help="0 is A, 1 is B")
+    _add_output(interpolate)
+    interpolate.set_defaults(run=_interpolate)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, help="file to write: .safetensors or .pth")
+    parser.add_argument("--half", action="store_true", help="store float16: half the size")
+
+
+def _info(given: argparse.Namespace) -> int:
+    from esrgan.weights import describe, load_network
+
+    if given.weights is None:
+        return _list_models(as_json=given.json)
+    rows = dict(describe(load_network(given.weights).facts))
+    if given.json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    else:
+        width = max(map(len, rows))
+        sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in rows.items())
+    return 0
+
+
+def _list_models(*, as_json: bool) -> int:
+    from esrgan.weights.registry import MODELS
+
+    if as_json:
+        rows = [{"name": m.name, "scale": m.scale, "licence": m.licence, "about": m.description} for m in MODELS.values()]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return 0
+    width = max(map(len, MODELS))
+    for model in MODELS.values():
+        where = "shipped" if model.address is None else "download"
+        sys.stdout.write(f"{model.name:<{width}}  x{model.scale}  {where:<8}  {model.licence:<12}  {model.description}\n")
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> int:
+    from esrgan.weights import load_network
+
+    _save(load_network(given.weights), given)
+    return 0
+
+
+def _interpolate(given: argparse.Namespace) -> int:
+    from esrgan.weights import interpolate, load_network
+
+    _save(interpolate(load_network(given.a), load_network(given.b), given.alpha), given)
+    return 0
+
+
+def _save(loaded: Any, given: argparse.Namespace) -> None:
+    from esrgan.weights import save_network
+
+    layouts = {".safetensors": "safetensors", ".pth": "basicsr"}
+    layout = layouts.get(given.output.suffix.lower())
+    if layout is None:
+        raise UsageError(f"cannot tell the layout of {given.output}: end it in .safetensors or .pth (BasicSR)")
+    save_network(loaded, given.output, layout=layout, dtype="float16" if given.half else "float32")
+    sys.stdout.write(f"{given.output}\n")

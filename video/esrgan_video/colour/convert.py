@@ -1,0 +1,144 @@
+"""Code values to RGB and back, after ITU-T H.273, section 8.3, equations 21 to 62.
+
+All computing is float32 and elementwise: no matrix product, since those may run in TF32 on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from esrgan_video.colour.chroma import downsample, upsample
+from esrgan_video.colour.description import Colour, Matrix
+from esrgan_video.colour.layout import PixelLayout
+
+
+def to_rgb(planes: Sequence[Tensor], layout: PixelLayout, colour: Colour) -> Tensor:
+    """RGB of frames.
+
+    Args:
+        planes: one tensor per plane, `(N, h, w)`, uint8 or uint16 as `layout.dtype`. An alpha plane is ignored.
+        layout: what the planes are.
+        colour: what their values mean.
+
+    Returns:
+        `(N, 3, H, W)` float32 on the planes' device. 0 is black and 1 is white, in the source's own
+        transfer; values outside 0..1 (super-white, colours out of gamut) are kept.
+    """
+    scale = _Scale.of(layout, colour)
+    if layout.model == "rgb":
+        green, blue, red = (scale.luma_from_code(plane) for plane in planes[:3])
+        return torch.stack((red, green, blue), 1)
+    luma = scale.luma_from_code(planes[0])  # (N, H, W)
+    if layout.model == "grey":
+        return luma.unsqueeze(1).repeat(1, 3, 1, 1)
+    chroma = scale.chroma_from_code(torch.stack((planes[1], planes[2]), 1))  # (N, 2, h, w)
+    height, width = luma.shape[-2:]
+    chroma = upsample(chroma, height, width, (layout.chroma_x, layout.chroma_y), colour.siting)
+    return _rgb_from_yuv(luma, chroma[:, 0], chroma[:, 1], colour)
+
+
+def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, ...]:
+    """Code values of RGB frames: the inverse of `to_rgb`, rounded to nearest and clamped to what `layout` holds.
+
+    Args:
+        rgb: `(N, 3, H, W)` float32.
+        layout, colour: of the result. An alpha plane is opaque.
+
+    Returns:
+        One tensor per plane, `(N, h, w)`, uint8 or uint16, on the same device, contiguous.
+    """
+    scale = _Scale.of(layout, colour)
+    if layout.model == "rgb":
+        planes = [scale.code_from_luma(rgb[:, channel]) for channel in (1, 2, 0)]
+    else:
+        luma = _luma(rgb, colour)  # (N, H, W)
+        planes = [scale.code_from_luma(luma)]
+        if layout.model == "yuv":
+            chroma = _chroma(rgb, luma, colour)  # (N, 2, H, W)
+            chroma = downsample(chroma, (layout.chroma_x, layout.chroma_y), colour.siting)
+            codes = scale.code_from_chroma(chroma)
+            planes += [codes[:, 0].contiguous(), codes[:, 1].contiguous()]
+    if layout.alpha:
+        planes.append(torch.full_like(planes[0], layout.peak))
+    return tuple(planes)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Code values against values of E'Y in 0..1 and E'PB, E'PR in -0.5..0.5 (H.273, equations 27 to 35)."""
+
+    black: float
+    white: float
+    middle: float
+    chroma_span: float
+    peak: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, layout: PixelLayout, colour: Colour) -> _Scale:
+        dtype = torch.uint8 if layout.bits == 8 else torch.uint16
+        middle = float(1 << (layout.bits - 1))
+        if colour.full_range:
+            return cls(0.0, layout.peak, middle, layout.peak, layout.peak, dtype)
+        unit = float(1 << (layout.bits - 8))
+        return cls(16 * unit, 235 * unit, middle, 224 * unit, layout.peak, dtype)
+
+    def luma_from_code(self, code: Tensor) -> Tensor:
+        return code.to(torch.float32).sub_(self.black).div_(self.white - self.black)
+
+    def chroma_from_code(self, code: Tensor) -> Tensor:
+        return code.to(torch.float32).sub_(self.middle).div_(self.chroma_span)
+
+    def code_from_luma(self, luma: Tensor) -> Tensor:
+        return self._code(luma.mul(self.white - self.black).add_(self.black))
+
+    def code_from_chroma(self, chroma: Tensor) -> Tensor:
+        return self._code(chroma.mul(self.chroma_span).add_(self.middle))
+
+    def _code(self, value: Tensor) -> Tensor:
+        # NaN has no integer: it becomes black here rather than whatever the machine's cast gives.
+        return value.round_().nan_to_num_(nan=self.black).clamp_(0, self.peak).to(self.dtype)
+
+
+def _rgb_from_yuv(luma: Tensor, blue_difference: Tensor, red_difference: Tensor, colour: Colour) -> Tensor:
+    """H.273, equations 42 to 47 solved for R, G and B, or equations 50 to 53 for YCgCo. `(N, H, W)` -> `(N, 3, H, W)`."""
+    rgb = luma.new_empty((luma.shape[0], 3, *luma.shape[1:]))
+    red, green, blue = rgb.unbind(1)
+    if colour.matrix == Matrix.YCGCO:  # the second plane is Cg, the third Co
+        base = luma - blue_difference
+        torch.add(base, red_difference, out=red)
+        torch.add(luma, blue_difference, out=green)
+        torch.sub(base, red_difference, out=blue)
+        return rgb
+    kr, kb = colour.kr_kb
+    kg = 1 - kr - kb
+    torch.add(luma, red_difference, alpha=2 * (1 - kr), out=red)
+    torch.add(luma, blue_difference, alpha=2 * (1 - kb), out=blue)
+    torch.add(luma, red_difference, alpha=-2 * (1 - kr) * kr / kg, out=green)
+    green.add_(blue_difference, alpha=-2 * (1 - kb) * kb / kg)
+    return rgb
+
+
+def _luma(rgb: Tensor, colour: Colour) -> Tensor:
+    red, green, blue = rgb.unbind(1)
+    kr, kb = (0.25, 0.25) if colour.matrix == Matrix.YCGCO else colour.kr_kb
+    return torch.mul(red, kr).add_(green, alpha=1 - kr - kb).add_(blue, alpha=kb)
+
+
+def _chroma(rgb: Tensor, luma: Tensor, colour: Colour) -> Tensor:
+    """Second and third component, -0.5..0.5: `(N, 2, H, W)`."""
+    red, green, blue = rgb.unbind(1)
+    chroma = rgb.new_empty((rgb.shape[0], 2, *rgb.shape[2:]))
+    second, third = chroma.unbind(1)
+    if colour.matrix == Matrix.YCGCO:
+        torch.sub(green, luma, out=second)
+        torch.sub(red, blue, out=third).mul_(0.5)
+        return chroma
+    kr, kb = colour.kr_kb
+    torch.sub(blue, luma, out=second).div_(2 * (1 - kb))
+    torch.sub(red, luma, out=third).div_(2 * (1 - kr))
+    return chroma

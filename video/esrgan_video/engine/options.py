@@ -1,0 +1,44 @@
+"""What a caller may choose about how the network runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from esrgan.errors import UsageError
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+DEFAULT_OVERLAP = 16
+"""Input pixels around a tile; `benchmarks/tile_overlap.py` has the error that each overlap leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How the network runs. The defaults choose by device, by weights and by the memory that is free.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+
+    device: str = "auto"
+    """`auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
+    dtype: DType = "auto"
+    """Precision of the convolutions. `auto` takes half precision only where it is fast and was checked against
+    float32 with these weights."""
+    tile: int | None = None
+    """Side of a tile in input pixels without overlap; 0 never cuts, `None` cuts when memory asks for it."""
+    overlap: int = DEFAULT_OVERLAP
+    """Input pixels of neighbourhood that a tile sees beyond each of its sides."""
+    batch: int | None = None
+    """Frames or tiles in one pass; `None` chooses."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in get_args(DType):
+            raise UsageError(f"dtype must be one of {', '.join(get_args(DType))}, got {self.dtype!r}")
+        if self.tile is not None and self.tile < 0:
+            raise UsageError(f"tile must be 0 (whole frames) or a side in pixels, got {self.tile}")
+        if self.overlap < 0:
+            raise UsageError(f"tile overlap must be 0 or more pixels, got {self.overlap}")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"batch must be at least 1, got {self.batch}")

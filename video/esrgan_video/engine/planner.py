@@ -1,0 +1,72 @@
+"""Choosing batch and tile so that one pass of the network fits the memory that is free."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from esrgan.errors import EngineError
+from esrgan_video.engine.options import EngineOptions
+from esrgan_video.engine.tiles import window_side
+
+MIN_TILE = 16
+"""Smallest side of a tile that the planner goes down to, in input pixels without overlap."""
+
+_PASS_PIXELS = {"cpu": 8_192, "cuda": 1_048_576, "mps": 262_144}
+"""Input pixels in a pass beyond which more of them make nothing faster."""
+_MAX_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How frames of one size go through the network."""
+
+    batch: int
+    """Frames in a pass or, where frames are cut, tiles in a pass."""
+    tile: int | None
+    """Side of a tile in input pixels without overlap; `None` leaves frames whole."""
+    overlap: int
+    """Input pixels that a tile sees beyond each side."""
+
+
+def make_plan(
+    height: int, width: int, *, options: EngineOptions, multiple: int, max_pixels: int, device_type: str
+) -> Plan:
+    """Plan for frames of `height` x `width`, of which a pass may hold `max_pixels` input pixels.
+
+    An explicit tile or batch is taken as given, as long as it fits.
+
+    Raises:
+        EngineError: not even the smallest tile fits.
+    """
+    wanted = options.tile or None
+    if options.tile == 0 or (wanted is None and height * width <= max_pixels):
+        tile, pixels = None, height * width
+    else:
+        tile = wanted or _largest_tile(height, width, options.overlap, multiple, max_pixels)
+        pixels = _window_pixels(height, width, tile, options.overlap, multiple)
+        while pixels > max_pixels and tile > MIN_TILE:
+            tile = max(MIN_TILE, tile // 2)
+            pixels = _window_pixels(height, width, tile, options.overlap, multiple)
+    if pixels > max_pixels:
+        raise EngineError(
+            f"not enough memory for {width}x{height}: a pass may hold {max_pixels} input pixels, the smallest "
+            f"possible one has {pixels}; use a smaller --tile or --tile-pad, another --device, or free memory"
+        )
+    fitting = max(1, max_pixels // pixels)
+    useful = max(1, min(_MAX_BATCH, round(_PASS_PIXELS.get(device_type, 8_192) / pixels)))
+    return Plan(batch=min(fitting, options.batch or useful), tile=tile, overlap=options.overlap)
+
+
+def _largest_tile(height: int, width: int, overlap: int, multiple: int, max_pixels: int) -> int:
+    side = math.isqrt(max_pixels) - 2 * overlap
+    side = max(MIN_TILE, min(side, max(height, width)))
+    while side > MIN_TILE and _window_pixels(height, width, side, overlap, multiple) > max_pixels:
+        side = max(MIN_TILE, side - multiple * 8)
+    return side
+
+
+def _window_pixels(height: int, width: int, tile: int, overlap: int, multiple: int) -> int:
+    return window_side(height, tile=tile, overlap=overlap, multiple=multiple) * window_side(
+        width, tile=tile, overlap=overlap, multiple=multiple
+    )

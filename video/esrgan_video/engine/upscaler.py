@@ -1,0 +1,253 @@
+"""`Upscaler`: the network at work on batches of frames."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from esrgan.errors import EngineError, UsageError
+from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
+from esrgan_video.engine.memory import bytes_per_pixel, free_bytes
+from esrgan_video.engine.options import EngineOptions
+from esrgan_video.engine.planner import Plan, make_plan
+from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype
+from esrgan_video.engine.tiles import Tile, cut
+
+_log = logging.getLogger(__name__)
+
+
+class Upscaler:
+    """Upscales batches of RGB frames with one network on one device.
+
+    Args:
+        model: name in the registry, path of a weights file, or a network that was loaded already.
+        options: device, precision, tiles and batch.
+
+    Raises:
+        UsageError: an unknown model or device, or a network whose channels are not those of an image.
+        WeightsError: weights that cannot be read.
+
+    Example:
+        >>> upscaler = Upscaler("default")
+        >>> large = upscaler(torch.rand(1, 3, 120, 160))  # (1, 3, 480, 640)
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | LoadedNetwork = "default", options: EngineOptions | None = None
+    ) -> None:
+        self._options = options or EngineOptions()
+        self._loaded = model if isinstance(model, LoadedNetwork) else load_network(model)
+        if (self.facts.in_channels, self.facts.out_channels) not in ((1, 1), (3, 3)):
+            raise UsageError(
+                f"the network takes {self.facts.in_channels} and gives {self.facts.out_channels} channels: "
+                "only grey (1) and RGB (3) networks upscale images"
+            )
+        self._device = _find_device(self._options.device)
+        self._dtype = choose_dtype(self._options.dtype, self._loaded, self._device)
+        self._network = self._place(cast(self._loaded.network, self._dtype))
+        self._exact_network: nn.Module | None = self._network if self._dtype == torch.float32 else None
+        self._bytes_per_pixel = bytes_per_pixel(
+            self._network, in_channels=self.facts.in_channels, dtype=self._input_dtype(self._network)
+        )
+        self._max_pixels: int | None = None  # learned from the first time that memory ran out
+
+    @property
+    def facts(self) -> NetworkFacts:
+        """Properties of the network."""
+        return self._loaded.facts
+
+    @property
+    def scale(self) -> int:
+        """Size ratio of output to input."""
+        return self.facts.scale
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs and results lie."""
+        return self._device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the convolutions."""
+        return self._dtype
+
+    def plan(self, height: int, width: int) -> Plan:
+        """How frames of `height` x `width` will be run with the memory that is free now.
+
+        Raises:
+            EngineError: not even the smallest tile fits.
+        """
+        max_pixels = int(free_bytes(self._device) / self._bytes_per_pixel)
+        if self._max_pixels is not None:
+            max_pixels = min(max_pixels, self._max_pixels)
+        return make_plan(
+            height,
+            width,
+            options=self._options,
+            multiple=self.facts.size_multiple,
+            max_pixels=max_pixels,
+            device_type=self._device.type,
+        )
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Upscale a batch.
+
+        Args:
+            batch: `(N, 3, H, W)`, floating point, RGB in 0..1, on any device; N, H and W at least 1.
+
+        Returns:
+            `(N, 3, H * scale, W * scale)`, float32, on `device`, not clamped.
+
+        Raises:
+            UsageError: a shape or dtype that is not as above.
+            EngineError: memory does not suffice for the smallest tile, or the network's output is
+                not finite in float32 either.
+        """
+        if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape or not batch.is_floating_point():
+            raise UsageError(f"a batch is (N, 3, H, W) in floating point, got {tuple(batch.shape)} {batch.dtype}")
+        with torch.inference_mode():
+            frames = batch.to(self._device, torch.float32)
+            if self.facts.in_channels == 1:  # a grey network takes each channel as a picture of its own
+                frames = frames.flatten(0, 1).unsqueeze(1)
+            result = self._upscale(self._network, frames)
+            finite = torch.isfinite(result.sum(dim=(1, 2, 3)))
+            if not finite.all():
+                result = self._recompute(frames, result, finite)
+            return result.view(batch.shape[0], 3, *result.shape[-2:])
+
+    def _recompute(self, frames: Tensor, result: Tensor, finite: Tensor) -> Tensor:
+        """Compute the frames that overflowed once more, in float32."""
+        bad = (~finite).nonzero().flatten().tolist()
+        if self._dtype != torch.float32:
+            _log.warning("%d frame(s) were not finite in %s: computed again in float32", len(bad), self._dtype)
+            result[bad] = self._upscale(self._float32_network(), frames[bad])
+        if not torch.isfinite(result.sum()):
+            raise EngineError("the network's output is not finite in float32: the weights or the input are broken")
+        return result
+
+    def _float32_network(self) -> nn.Module:
+        if self._exact_network is None:
+            self._exact_network = self._place(cast(self._loaded.network, torch.float32))
+        return self._exact_network
+
+    def _place(self, network: nn.Module) -> nn.Module:
+        return network.to(self._device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+
+    def _input_dtype(self, network: nn.Module) -> torch.dtype:
+        if casts_its_input(network):
+            return torch.float32
+        return next(network.parameters()).dtype
+
+    def _upscale(self, network: nn.Module, frames: Tensor) -> Tensor:
+        """`(N, C, H, W)` float32 -> `(N, C, H * s, W * s)` float32, in as many passes as memory asks for."""
+        height, width = frames.shape[-2:]
+        padded = _pad_to_multiple(frames, self.facts.size_multiple)
+        while True:
+            plan = self.plan(*padded.shape[-2:])
+            try:
+                result = self._run_plan(network, padded, plan)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._shrink(padded, plan)
+            else:
+                return result[..., : height * self.scale, : width * self.scale]
+
+    def _shrink(self, frames: Tensor, plan: Plan) -> None:
+        """Let the next plan hold half of what did not fit."""
+        side = None if plan.tile is None else plan.tile + 2 * plan.overlap
+        pixels = min(frames.shape[-2], side or frames.shape[-2]) * min(frames.shape[-1], side or frames.shape[-1])
+        self._max_pixels = max(1, plan.batch * pixels // 2)
+        _log.warning("out of memory with %s: going on with %d input pixels a pass", plan, self._max_pixels)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _run_plan(self, network: nn.Module, frames: Tensor, plan: Plan) -> Tensor:
+        if plan.tile is None:
+            return torch.cat([self._run(network, part) for part in frames.split(plan.batch)])
+        height, width = frames.shape[-2:]
+        tiles = cut(height, width, tile=plan.tile, overlap=plan.overlap, multiple=self.facts.size_multiple)
+        scale = self.scale
+        result = torch.empty(
+            (frames.shape[0], self.facts.out_channels, height * scale, width * scale), device=self._device
+        )
+        jobs = [(index, tile) for index in range(frames.shape[0]) for tile in tiles]
+        for start in range(0, len(jobs), plan.batch):
+            group = jobs[start : start + plan.batch]
+            outputs = self._run(network, torch.stack([_window(frames[index], tile) for index, tile in group]))
+            for (index, tile), output in zip(group, outputs, strict=True):
+                _paste(result[index], output, tile, scale)
+        return result
+
+    def _run(self, network: nn.Module, images: Tensor) -> Tensor:
+        """One pass of the network."""
+        images = images.to(self._input_dtype(network)).contiguous(memory_format=torch.channels_last)
+        with _true_float32(self._device):
+            return network(images).float()  # type: ignore[no-any-return]
+
+
+def _window(frame: Tensor, tile: Tile) -> Tensor:
+    return frame[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+
+
+def _paste(result: Tensor, output: Tensor, tile: Tile, scale: int) -> None:
+    """Copy the kept part of a tile's output to its place."""
+    rows, columns = tile.rows, tile.columns
+    kept = output[
+        :,
+        (rows.keep_start - rows.start) * scale : (rows.keep_stop - rows.start) * scale,
+        (columns.keep_start - columns.start) * scale : (columns.keep_stop - columns.start) * scale,
+    ]
+    result[
+        :, rows.keep_start * scale : rows.keep_stop * scale, columns.keep_start * scale : columns.keep_stop * scale
+    ] = kept
+
+
+def _pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
+    """Pad below and on the right: mirrored where the frame is large enough to be, else repeated."""
+    height, width = frames.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if not below and not right:
+        return frames
+    mode = "reflect" if below < height and right < width else "replicate"
+    return F.pad(frames, (0, right, 0, below), mode=mode)
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}: use auto, cpu, mps, cuda or cuda:N") from None
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UsageError(f"no device {name!r}: {count} CUDA device(s) found; use --device cpu or auto")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("no device 'mps' on this machine; use --device cpu or auto")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r} is not supported: use auto, cpu, mps, cuda or cuda:N")
+    return device
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # The CPU allocator has no exception type of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def _true_float32(device: torch.device) -> Iterator[None]:
+    """Keep cuDNN from rounding float32 inputs to 10 bits (TF32), which would not be float32."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False):
+        yield

@@ -1,0 +1,126 @@
+"""Which files a command works on, and what its results are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from esrgan.errors import UsageError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+"""Suffixes of the images that are read and written."""
+VIDEO_OUTPUT_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm"})
+"""Suffixes of the videos that are written."""
+VIDEO_SUFFIXES = VIDEO_OUTPUT_SUFFIXES | {
+    ".avi", ".m4v", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".mpg", ".mpeg", ".ogv", ".3gp", ".y4m",
+}  # fmt: skip
+"""Suffixes of the videos that are read."""
+
+_KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
+
+def is_video(path: Path) -> bool:
+    """Whether the suffix is that of a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def expand_inputs(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files that `patterns` name, each once, in the order given.
+
+    A pattern is a file (with any suffix), a folder (its images and videos, sorted, not those of
+    folders in it, no hidden ones), or a glob (`*`, `?`, `[…]`, `**`) of images and videos, sorted. A
+    file or folder that exists under the very name wins over the glob that the name may look like.
+
+    Raises:
+        UsageError: a pattern that matches nothing, or no pattern at all.
+    """
+    files = [file for pattern in patterns for file in _expand(os.fspath(pattern))]
+    if not files:
+        raise UsageError("no input: name at least one file, folder or pattern")
+    return list(dict.fromkeys(files))
+
+
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        found = _media(child for child in path.iterdir() if not child.name.startswith("."))
+        if not found:
+            raise UsageError(f"no images or videos in the folder {path}")
+        return found
+    if pattern and path.exists():
+        return [path]
+    if not glob.has_magic(pattern):
+        raise UsageError(f"no such file or folder: {pattern!r}")
+    found = _media(Path(match) for match in glob.glob(pattern, recursive=True))
+    if not found:
+        raise UsageError(f"no image or video matches {pattern!r}")
+    return found
+
+
+def _media(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in _KNOWN_SUFFIXES and path.is_file())
+
+
+def output_path(
+    source: Path, output: str | os.PathLike[str], *, suffix: str = "out", ext: str = "auto", many: bool = False
+) -> Path:
+    """Where the result for `source` goes.
+
+    `output` is a folder when it is one already, ends in a slash, or has no file suffix; the result is
+    then `output/NAME_SUFFIX.EXT`. Otherwise `output` is the file itself.
+
+    Args:
+        source: the input file.
+        output: the file or folder that the user named.
+        suffix: put after the name with an underscore; empty for none.
+        ext: `png`, `mkv` … or `auto`: that of the input, or png or mkv where that cannot be written.
+        many: whether there is more than one input.
+
+    Raises:
+        UsageError: many inputs for one file, an `ext` that is unknown, of the wrong kind, or at odds with `output`.
+    """
+    text, output = os.fspath(output), Path(output)
+    if text.endswith(("/", os.sep)) or output.is_dir() or not (output.exists() or output.suffix):
+        return output / f"{source.stem}{'_' if suffix else ''}{suffix}{_result_suffix(source, ext)}"
+    if many:
+        raise UsageError(f"several inputs need a folder as output, {output} is a file name")
+    if ext != "auto" and output.suffix.lower() != _result_suffix(source, ext):
+        raise UsageError(f"the output {output} does not end in .{ext.lstrip('.')}: leave out one of the two")
+    return output
+
+
+def _result_suffix(source: Path, ext: str) -> str:
+    writable = VIDEO_OUTPUT_SUFFIXES if is_video(source) else IMAGE_SUFFIXES
+    if ext == "auto":
+        own = source.suffix.lower()
+        return own if own in writable else (".mkv" if is_video(source) else ".png")
+    wanted = f".{ext.lstrip('.').lower()}"
+    if wanted not in writable:
+        kind = "video" if is_video(source) else "image"
+        allowed = ", ".join(sorted(known.lstrip(".") for known in writable))
+        raise UsageError(f"extension {ext!r} does not fit the {kind} {source}: use auto or one of {allowed}")
+    return wanted
+
+
+def plan_outputs(
+    sources: Sequence[Path], output: str | os.PathLike[str], *, suffix: str = "out", ext: str = "auto"
+) -> list[tuple[Path, Path]]:
+    """Pair every source with its result (see `output_path`), before any work starts.
+
+    Raises:
+        UsageError: as `output_path`, or two sources with the same result, or a result that would replace a source.
+    """
+    many = len(sources) > 1
+    pairs = [(source, output_path(source, output, suffix=suffix, ext=ext, many=many)) for source in sources]
+    real_sources = {os.path.realpath(source): source for source in sources}
+    taken: dict[str, Path] = {}
+    for source, target in pairs:
+        real_target = os.path.realpath(target)
+        if real_target in real_sources:
+            raise UsageError(f"the result for {source} would replace the input {real_sources[real_target]}")
+        first = taken.setdefault(os.path.normcase(real_target), source)
+        if first is not source:
+            raise UsageError(f"{first} and {source} would both become {target}: rename one, or use another ext")
+    return pairs

@@ -1,0 +1,29 @@
+"""What image and video code need of an upscaler, whichever network or engine stands behind it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class BatchUpscaler(Protocol):
+    """Upscales batches of RGB pictures by a whole number; `esrgan_video.engine.Upscaler` is one."""
+
+    @property
+    def scale(self) -> int:
+        """Size ratio of output to input."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where results lie."""
+        ...
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """`(N, 3, H, W)` float32, RGB in 0..1, on any device -> `(N, 3, scale * H, scale * W)` float32 on `device`.
+
+        H and W are any sizes from 1. The result is not clamped.
+        """
+        ...
