@@ -1,5 +1,7 @@
 """The distribution: three import packages, their extras, two commands and one BasicSR plugin."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 PACKAGE_FOLDERS = ("plugin", "video", "gradio_app")
@@ -30,7 +32,7 @@ setup(
     name="esrgan",
     version="0.1.0",
     description="ESRGAN for images and video, and as a plugin of BasicSR",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.12,<3.13",

@@ -53,8 +53,14 @@ def draw(time: float) -> Image.Image:
         font = ImageFont.load_default(size * SCALE)
         left = (8 + 6 * np.sin(1.4 * time + row)) * SCALE
         top = (HEIGHT - 74 + (0, 32, 52)[row]) * SCALE
-        pen.text((left, top), "ESRGAN Aa Qq 0689"[: 6 + 6 * row], (250, 250, 245), font, stroke_width=SCALE // 2,
-                 stroke_fill=(15, 15, 25))
+        pen.text(
+            (left, top),
+            "ESRGAN Aa Qq 0689"[: 6 + 6 * row],
+            (250, 250, 245),
+            font,
+            stroke_width=SCALE // 2,
+            stroke_fill=(15, 15, 25),
+        )
     for stripe in range(12):  # fine edges at a slant that changes
         left = (8 + stripe * (2 + 0.4 * stripe)) * SCALE
         pen.line([(left, 8 * SCALE), (left + 14 * SCALE * np.sin(time), 34 * SCALE)], (245, 245, 240), SCALE)

@@ -7,7 +7,8 @@ EsrganError
     ├── WeightsError        a weights file that cannot be read, or is refused
     ├── MediaError          an image or video that cannot be read or written
     ├── EngineError         the network cannot run: no memory, no device
-    └── DataError           training data that does not fit
+    ├── DataError           training data that does not fit
+    └── TrainingDiverged    losses or gradients that stay without finite values
 """
 
 from __future__ import annotations
@@ -50,3 +51,7 @@ class EngineError(FailedError):
 
 class DataError(FailedError):
     """Training data that is missing, unreadable or does not fit the options."""
+
+
+class TrainingDiverged(FailedError):  # noqa: N818 - says what happened, as StopIteration does
+    """Training went on without finite losses or gradients. The message names the last good checkpoint."""

@@ -28,7 +28,7 @@ def test_windows_are_equal_aligned_and_inside_the_frame(
         spans = [getattr(part, axis) for part in tiles]
         side = window_side(length, tile=tile, overlap=overlap, multiple=multiple)
         assert {span.stop - span.start for span in spans} == {side}
-        assert all(0 <= span.start and span.stop <= length for span in spans)
+        assert all(span.start >= 0 and span.stop <= length for span in spans)
         assert all(span.start % multiple == 0 for span in spans)
 
 

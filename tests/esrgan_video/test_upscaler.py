@@ -121,7 +121,7 @@ class LimitedMemory(nn.Module):
 )
 def test_running_out_of_memory_makes_passes_smaller_and_loses_no_frame(error):
     network = SRVGGNetCompact(num_feat=4, num_conv=0, upscale=2)
-    limited = LimitedMemory(network, 45 * 45, error)
+    limited = LimitedMemory(network, 50 * 50, error)
     images = torch.rand(3, 3, 64, 64)
     upscaler = Upscaler(wrap(limited, 2), EngineOptions(device="cpu", dtype="float32", batch=3))
     result = upscaler(images)

@@ -44,7 +44,7 @@ def expand_inputs(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
-    if path.is_dir():
+    if pattern and path.is_dir():
         found = _media(child for child in path.iterdir() if not child.name.startswith("."))
         if not found:
             raise UsageError(f"no images or videos in the folder {path}")
@@ -53,7 +53,7 @@ def _expand(pattern: str) -> list[Path]:
         return [path]
     if not glob.has_magic(pattern):
         raise UsageError(f"no such file or folder: {pattern!r}")
-    found = _media(Path(match) for match in glob.glob(pattern, recursive=True))
+    found = _media(Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not found:
         raise UsageError(f"no image or video matches {pattern!r}")
     return found

@@ -17,7 +17,8 @@ _NEGATIVE_SLOPE = 0.2
 
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply `layer` in the precision of its weights, which may be lower than that of the trunk."""
-    return layer(x.to(layer.weight.dtype))
+    result: Tensor = layer(x.to(layer.weight.dtype))
+    return result
 
 
 def _trunk_dtype(layer: nn.Conv2d) -> torch.dtype:
@@ -28,7 +29,8 @@ def _trunk_dtype(layer: nn.Conv2d) -> torch.dtype:
 def scale_initialisation(module: nn.Module, factor: float = INIT_SCALE) -> None:
     """Initialise every convolution in `module` with MSRA (He et al. 2015) times `factor`; biases are zero."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        # A layer on the meta device has no values yet: a loader builds it only for its shapes.
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight)
             with torch.no_grad():
                 layer.weight.mul_(factor)
@@ -65,7 +67,7 @@ class ResidualDenseBlock(nn.Module):
         x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), _NEGATIVE_SLOPE)
         if self.conv1x1 is not None:
             x4 = x4 + x2
-        return self.conv5(torch.cat((x, x1, x2, x3, x4), 1))  # (N, C, H, W)
+        return _conv(self.conv5, torch.cat((x, x1, x2, x3, x4), 1))  # (N, C, H, W)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + RESIDUAL_SCALE * self.residual(x)
@@ -84,7 +86,8 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock(num_feat, num_grow_ch, plus=plus)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(x)))
+        residual: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
+        return x + RESIDUAL_SCALE * residual
 
 
 class RRDBNet(nn.Module):

@@ -1,52 +1,44 @@
-"""The first stage of ESRGAN: a generator trained for PSNR, with mixed precision on CPU and CUDA."""
+"""The first stage of ESRGAN: a generator trained for PSNR, with mixed precision on CPU and CUDA.
+
+What `PSNRModel` and `RaGANModel` offer to the training loop, beyond BasicSR's models:
+
+- `training_state() -> dict`: everything that the next step depends on inside the model: `networks`
+  (`net_g`, `net_d`, `net_g_ema` at full precision), `optimizers`, `schedulers`, `guard` (loss scale and
+  skipped steps). Copies on the CPU that `torch.load(weights_only=True)` reads. Random states and the
+  sampler's position are the loop's.
+- `load_training_state(state)`: the inverse, after construction; it needs no pretrained files.
+- `last_checkpoint()`: the path that `TrainingDiverged` names.
+- `get_current_log() -> dict[str, float]`: the only place where losses and health values are read
+  from the device. Under DDP every process must call it at the same iteration.
+
+YAML keys under `train`, beside BasicSR's: the fields of `PSNRModel.step_options_type` and
+`RaGANModel.step_options_type`, which are the dataclasses of `esrgan.training.step_options`.
+`accumulate` must divide `batch_size_per_gpu`; float16 needs CUDA.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Any
-
-import torch
-from basicsr.models.sr_model import SRModel
-
-_AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+from esrgan.training.step_model import StepModel
 
 
-class PSNRModel(SRModel):
-    """BasicSR's `SRModel` with channels-last tensors, bfloat16 autocast and a fused Adam.
+class PSNRModel(StepModel):
+    """BasicSR's `SRModel` with the step of this project: pixel loss, and perceptual loss if there is one.
 
-    YAML: `train.precision` is `float32` (default) or `bfloat16`. Weights, optimiser state and the
-    loss stay in float32; only the network's forward and backward pass run in bfloat16, so no loss
-    scaling is needed.
+    YAML: BasicSR's keys for `SRModel`, and the fields of `StepOptions`.
 
     Raises:
-        ValueError: an unknown `train.precision`.
+        UsageError: an impossible option.
     """
 
-    def __init__(self, opt: dict[str, Any]) -> None:
-        precision = opt.get("train", {}).get("precision", "float32")
-        if precision not in _AUTOCAST_DTYPES:
-            raise ValueError(f"train:precision must be one of {', '.join(_AUTOCAST_DTYPES)}, got {precision!r}")
-        self._autocast_dtype = _AUTOCAST_DTYPES[precision]
-        super().__init__(opt)
-        self.net_g.to(memory_format=torch.channels_last)
-
-    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        if optim_type in ("Adam", "AdamW"):
-            kwargs.setdefault("fused", True)
-        return super().get_optimizer(optim_type, params, lr, **kwargs)
-
-    def feed_data(self, data: dict[str, torch.Tensor]) -> None:
-        super().feed_data(data)
-        self.lq = self.lq.contiguous(memory_format=torch.channels_last)
-
     def optimize_parameters(self, current_iter: int) -> None:
-        self.optimizer_g.zero_grad()
-        dtype = self._autocast_dtype
-        with torch.autocast(self.lq.device.type, dtype=dtype, enabled=dtype is not None):
-            self.output = self.net_g(self.lq)  # (N, C, H * s, W * s)
-        loss = self.cri_pix(self.output.float(), self.gt)
-        loss.backward()
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(OrderedDict(l_pix=loss))
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        """One iteration on the batch of `feed_data`.
+
+        Raises:
+            TrainingDiverged: ten iterations in a row were not finite.
+        """
+        self.begin_step(self.optimizer_g)
+        for lq, gt in self.parts(self.net_g):
+            loss = self.content_loss(self.generate(lq), gt, "l")
+            assert loss is not None  # BasicSR refuses options without any
+            self.backward(loss)
+        self.end_step(current_iter, [self.optimizer_g])

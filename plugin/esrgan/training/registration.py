@@ -9,18 +9,27 @@ SUFFIX = "esrgan"
 
 
 def register() -> None:
-    """Make `RRDBNet_esrgan`, `SRVGGNetCompact_esrgan` and `PSNRModel_esrgan` known to BasicSR.
+    """Make this project's networks, losses and models known to BasicSR, each as `Name_esrgan`.
 
-    A second call does nothing.
+    Networks: RRDBNet, SRVGGNetCompact, VGGStyleDiscriminator, UNetDiscriminatorSN. Losses: PerceptualLoss,
+    RelativisticGANLoss. Models: PSNRModel, RaGANModel. A second call does nothing.
     """
     patch_torchvision()
-    from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+    from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
     from esrgan.archs.compact import SRVGGNetCompact
+    from esrgan.archs.discriminators import UNetDiscriminatorSN, VGGStyleDiscriminator
     from esrgan.archs.rrdbnet import RRDBNet
+    from esrgan.losses import PerceptualLoss, RelativisticGANLoss
     from esrgan.training.psnr_model import PSNRModel
+    from esrgan.training.ragan_model import RaGANModel
 
-    parts = ((ARCH_REGISTRY, RRDBNet), (ARCH_REGISTRY, SRVGGNetCompact), (MODEL_REGISTRY, PSNRModel))
-    for registry, part in parts:
-        if f"{part.__name__}_{SUFFIX}" not in registry:
-            registry.register(part, suffix=SUFFIX)
+    parts = (
+        (ARCH_REGISTRY, RRDBNet, SRVGGNetCompact, VGGStyleDiscriminator, UNetDiscriminatorSN),
+        (LOSS_REGISTRY, PerceptualLoss, RelativisticGANLoss),
+        (MODEL_REGISTRY, PSNRModel, RaGANModel),
+    )
+    for registry, *classes in parts:
+        for part in classes:
+            if f"{part.__name__}_{SUFFIX}" not in registry:
+                registry.register(part, suffix=SUFFIX)

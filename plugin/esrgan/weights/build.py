@@ -22,7 +22,7 @@ _SCALES = (1, 2, 4, 8, 16)
 
 
 def build_network(state: Mapping[str, Tensor], layout: Layout) -> LoadedNetwork:
-    """The RRDBNet or SRVGGNetCompact that `state` (BasicSR's names) belongs to, with its values copied in.
+    """The RRDBNet or SRVGGNetCompact that `state` (BasicSR's names) belongs to. Float32 tensors are not copied.
 
     Raises:
         WeightsError: a tensor is missing, of the wrong shape, or one too many; the message names it.
@@ -114,7 +114,7 @@ def _count(state: Mapping[str, Tensor], head: str, tail: str, *, start: int) -> 
 
 
 def _filled[Network: nn.Module](construct: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
-    """Construct without memory, compare every name and shape, and only then copy the values in."""
+    """Construct without memory, compare every name and shape, and only then put the tensors in."""
     with torch.device("meta"):
         network = construct()
     expected = network.state_dict()
@@ -130,7 +130,7 @@ def _filled[Network: nn.Module](construct: Callable[[], Network], state: Mapping
     for key in state:
         if key not in expected:
             raise WeightsError(f"{shown(key)} is not part of {type(network).__name__}")
-    values = {key: state[key].detach().to("cpu", torch.float32, copy=True).contiguous() for key in expected}
+    values = {key: state[key].detach().to("cpu", torch.float32).contiguous() for key in expected}
     network.load_state_dict(values, assign=True)
     return network.eval().requires_grad_(False)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from esrgan.weights.facts import NetworkFacts
 
+_SAID_ALREADY = ("scale", "upscale", "num_in_ch", "num_out_ch")
+
 
 def describe(facts: NetworkFacts) -> list[tuple[str, str]]:
     """Label and value, in the order to print them."""
@@ -21,5 +23,5 @@ def describe(facts: NetworkFacts) -> list[tuple[str, str]]:
         ("input size", "any" if multiple == 1 else f"multiples of {multiple}"),
         ("parameters", f"{facts.parameters:,}"),
         ("half precision", ", ".join(halves) or "none"),
-        *((name, str(value)) for name, value in facts.config.items()),
+        *((name, str(value)) for name, value in facts.config.items() if name not in _SAID_ALREADY),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -27,6 +28,8 @@ _CHUNK = 1 << 18
 _MAX_BYTES = 1 << 30
 """Largest download where the size is not known beforehand."""
 
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError)
+
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     def redirect_request(
@@ -39,6 +42,7 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if not newurl.startswith("https://"):
+            fp.close()
             raise urllib.error.URLError(f"redirected to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -85,7 +89,15 @@ def fetch(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(target) as temporary:
-            _download(address, temporary, target, sha256, size_bytes, progress, opener)
+            found = _download(address, temporary, size_bytes, progress, opener)
+            if found != sha256:
+                raise WeightsError(
+                    f"{address} is not the file expected: SHA-256 {found}, expected {sha256}; nothing was kept"
+                )
+    except _NETWORK_ERRORS as error:
+        raise WeightsError(
+            f"cannot download {address}: {_reason(error)}; try again, or get it by other means and put it at {target}"
+        ) from error
     except OSError as error:
         raise WeightsError(
             f"cannot write {target}: {error.strerror or error}; set ESRGAN_CACHE to a folder that you can write to"
@@ -100,35 +112,23 @@ def _is_good(file: Path, sha256: str, size_bytes: int | None) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
 
 
-def _download(
-    address: str,
-    temporary: Path,
-    target: Path,
-    sha256: str,
-    size_bytes: int | None,
-    progress: ProgressMode,
-    opener: Opener,
-) -> None:
-    by_hand = f"download it by other means and put it at {target}"
+def _download(address: str, file: Path, size_bytes: int | None, progress: ProgressMode, opener: Opener) -> str:
+    """Write what `address` sends to `file`; its SHA-256. A wrong number of bytes is an error."""
+    name = address.rpartition("/")[2]
     digest = hashlib.sha256()
-    try:
-        with opener(address) as response, temporary.open("xb") as stream:
-            total = size_bytes if size_bytes is not None else _content_length(response.headers)
-            with Progress(f"downloading {target.name}", total=total, unit="B", mode=progress) as bar:
-                for chunk in iter(lambda: response.read(_CHUNK), b""):
-                    digest.update(chunk)
-                    stream.write(chunk)
-                    bar.update(len(chunk))
-                    if bar.done > (total or _MAX_BYTES):
-                        raise WeightsError(f"{address} sends more than the {total or _MAX_BYTES} bytes expected")
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise WeightsError(f"cannot download {address}: {_reason(error)}; {by_hand}") from error
-    if total is not None and bar.done != total:
-        raise WeightsError(f"download of {address} ended after {bar.done} of {total} bytes; try again, or {by_hand}")
-    if digest.hexdigest() != sha256:
-        raise WeightsError(
-            f"{address} is not the file expected: SHA-256 {digest.hexdigest()}, expected {sha256}; nothing was kept"
-        )
+    with opener(address) as response, file.open("xb") as stream:
+        total = size_bytes if size_bytes is not None else _content_length(response.headers)
+        limit = total if total is not None else _MAX_BYTES
+        with Progress(f"downloading {name}", total=total, unit="B", mode=progress) as bar:
+            for chunk in iter(lambda: response.read(_CHUNK), b""):
+                if bar.done + len(chunk) > limit:
+                    raise urllib.error.URLError(f"it sends more than the {limit} bytes expected")
+                digest.update(chunk)
+                stream.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and bar.done < total:
+        raise urllib.error.URLError(f"the answer ended after {bar.done} of {total} bytes")
+    return digest.hexdigest()
 
 
 def _content_length(headers: Message) -> int | None:
@@ -138,6 +138,7 @@ def _content_length(headers: Message) -> int | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()  # it holds the connection
         return f"the server answered {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
         reason = error.reason

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -41,7 +42,7 @@ _PICKLE_ERRORS = (
 )
 """What a damaged or hostile pickle was seen to raise inside `torch.load`, or may raise."""
 
-_WANTS_CODE = re.compile(r"Unsupported (?:global|class|operand)|not an allowed global|Trying to (?:call|instantiate)")
+_WANTS_CODE = re.compile(r"Unsupported (?:global|class)|not an allowed global|Trying to (?:call|instantiate)")
 _GLOBAL_NAME = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -60,11 +61,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         WeightsError: not weights, damaged, wants to run code, or holds values that are not finite.
     """
     file = Path(path)
-    if not file.exists():
-        raise UsageError(f"{file}: there is no such weights file")
-    if file.is_dir():
-        raise WeightsError(f"{file}: is a folder, not a weights file")
     try:
+        if not file.exists():
+            raise UsageError(f"{file}: there is no such weights file")
+        if file.is_dir():
+            raise WeightsError("is a folder, not a weights file")
         state = strip_prefixes(find_state_dict(_read(file)))
         return {key: _to_float32(key, tensor) for key, tensor in state.items()}
     except OSError as error:
@@ -81,10 +82,10 @@ def _read(file: Path) -> object:
     if start[:4] == b"PK\x03\x04":
         _check_zip(file)
         return _read_torch(file)
-    if start[:1] == b"\x80":
-        return _read_torch(file)
     if start[8:9] == b"{":
         return _read_safetensors(file)
+    if start[:1] == b"\x80":
+        return _read_torch(file)
     raise WeightsError(_what_else(start))
 
 
@@ -115,13 +116,18 @@ def _check_zip(file: Path) -> None:
 
 def _read_torch(file: Path) -> object:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with file.open("rb") as stream, warnings.catch_warnings():
+            # What is wrong with the file is said once, by the error.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except _PICKLE_ERRORS as error:
         raise WeightsError(_pickle_message(error)) from error
 
 
 def _pickle_message(error: BaseException) -> str:
     text = str(error)
+    if "Unsupported operand" in text:
+        return "is damaged, or a pickle of more than plain tensors, which is refused"
     if not _WANTS_CODE.search(text):
         return f"is damaged, incomplete or not a PyTorch checkpoint ({type(error).__name__})"
     names = [name for name in _GLOBAL_NAME.findall(text) if not name.startswith("torch.serialization")]

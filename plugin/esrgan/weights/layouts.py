@@ -95,7 +95,7 @@ def to_canonical(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tenso
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         listed = ", ".join(shown(key) for key in foreign[:3])
-        raise ForeignKeysError(f"names of the {layout} layout, but it has no {listed}{more}")
+        raise ForeignKeysError(f"{listed}{more} do not belong to the {layout} layout, which the other names are of")
     return renamed
 
 

@@ -36,7 +36,7 @@ def load_network(source: str | os.PathLike[str] = "default", *, progress: Progre
     path = resolve(source, progress=progress)
     state = read_state_dict(path)
     try:
-        return network_from_state_dict(state)
+        return _network(state)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 
@@ -52,7 +52,10 @@ def network_from_state_dict(state: Mapping[str, Tensor]) -> LoadedNetwork:
         WeightsError: not a network that is known, or a tensor that is missing, of the wrong shape, or
             one too many; the message names it.
     """
-    state = strip_prefixes(state)
+    return _network({key: tensor.detach().clone() for key, tensor in strip_prefixes(state).items()})
+
+
+def _network(state: Mapping[str, Tensor]) -> LoadedNetwork:
     layout = detect(state)
     if layout is None:
         return load_other(state)

@@ -22,7 +22,8 @@ def interpolate(a: LoadedNetwork, b: LoadedNetwork, alpha: float) -> LoadedNetwo
     only where B was trained from A, as in the paper.
 
     Args:
-        a, b: networks of one architecture and configuration; they are not changed.
+        a: network for alpha 0; it is not changed.
+        b: network for alpha 1, of the same architecture and configuration; it is not changed.
         alpha: share of `b`, 0 to 1.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,12 +16,14 @@ from esrgan.weights.facts import LoadedNetwork, NetworkFacts
 from esrgan.weights.layouts import shown
 
 if TYPE_CHECKING:
-    from spandrel import ImageModelDescriptor
+    from spandrel import ArchRegistry, ImageModelDescriptor
 
 logger = logging.getLogger(__name__)
 
 _OWN = ("ESRGAN", "Compact")
 """Architectures of spandrel that we read ourselves, more strictly."""
+
+_LARGE_NUMBER = re.compile(r"\d{5}")
 
 _LOAD_ERRORS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
 
@@ -43,7 +46,8 @@ class SpandrelNetwork(nn.Module):
         self._descriptor = descriptor
 
     def forward(self, x: Tensor) -> Tensor:
-        output = self._descriptor(x)
+        """Run the network in evaluation mode, without gradients."""
+        output: Tensor = self._descriptor(x)
         # spandrel computes in inference mode, whose tensors could not be changed in place outside it.
         return output if torch.is_inference_mode_enabled() else output.clone()
 
@@ -55,6 +59,9 @@ def load_other(state: Mapping[str, Tensor]) -> LoadedNetwork:
         WeightsError: spandrel is not installed, does not know the names, cannot load the tensors, or
             the network does not turn one whole image into one image.
     """
+    for key in state:
+        if _LARGE_NUMBER.search(key):  # spandrel would build that many layers
+            raise WeightsError(f"{shown(key)} has a number that no layer of a real network has")
     try:
         import spandrel
     except ImportError as error:
@@ -62,15 +69,13 @@ def load_other(state: Mapping[str, Tensor]) -> LoadedNetwork:
             f'{_unknown(state)}; other architectures need an optional package: pip install "esrgan[spandrel]"'
         ) from error
     try:
-        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
+        descriptor = spandrel.ModelLoader(device="cpu", registry=_registry()).load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError as error:
         raise WeightsError(f"{_unknown(state)}; nor is it an architecture that spandrel knows") from error
     except _LOAD_ERRORS as error:
         reason = str(error).split("\n", maxsplit=1)[0][:200]
         raise WeightsError(f"spandrel could not load these tensors: {type(error).__name__}: {reason}") from error
     name = descriptor.architecture.name
-    if descriptor.architecture.id in _OWN:
-        raise WeightsError(_unknown(state))
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise WeightsError(f"{name} needs a mask besides the image: only networks from image to image are used here")
     if descriptor.purpose == "FaceSR":
@@ -80,6 +85,17 @@ def load_other(state: Mapping[str, Tensor]) -> LoadedNetwork:
     if descriptor.tiling != spandrel.ModelTiling.SUPPORTED:
         logger.warning("%s sees the whole image at once: tiles change its result", name)
     return LoadedNetwork(_wrapped(descriptor), _facts(descriptor))
+
+
+def _registry() -> ArchRegistry:
+    import spandrel
+
+    others = [
+        support for support in spandrel.MAIN_REGISTRY.architectures("detection") if support.architecture.id not in _OWN
+    ]
+    registry = spandrel.ArchRegistry()
+    registry.add(*others)
+    return registry
 
 
 def _wrapped(descriptor: ImageModelDescriptor[nn.Module]) -> SpandrelNetwork:

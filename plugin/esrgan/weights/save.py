@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from esrgan.errors import UsageError, WeightsError
@@ -61,7 +61,8 @@ def save_network(
     try:
         with written_beside(file) as temporary:
             if layout == "safetensors":
-                save_file(state, temporary, metadata=_metadata(loaded))
+                # Not save_file: it makes files that only their owner may read.
+                temporary.write_bytes(safetensors.torch.save(state, _metadata(loaded)))
             else:
                 torch.save({"params": state, "params_ema": state}, temporary)
     except (OSError, RuntimeError) as error:

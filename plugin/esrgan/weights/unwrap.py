@@ -31,6 +31,8 @@ _SHARED_PREFIXES = ("module.", "_orig_mod.", "netG.", "net_g.")
 """Added by wrappers of whole networks; never part of an architecture's own names."""
 
 _OWNER_PREFIXES = (
+    "params_ema.",
+    "params.",
     "generator_ema.",
     "net_g_ema.",
     "g_ema.",

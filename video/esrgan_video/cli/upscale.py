@@ -88,7 +88,9 @@ def _add_engine(group: Any) -> None:
 
 
 def _add_video(group: Any) -> None:
-    group.add_argument("--codec", help="h264, hevc, av1, vp9, ffv1, prores or an encoder's name (default: by container)")
+    group.add_argument(
+        "--codec", help="h264, hevc, av1, vp9, ffv1, prores or an encoder's name (default: by container)"
+    )
     group.add_argument("--crf", type=float, help="quality of the encoder, lower is better")
     group.add_argument("--preset", help="speed preset of the encoder")
     group.add_argument("--pix-fmt", "--pix_fmt", help="pixel format (default: the input's depth and sampling)")
@@ -225,9 +227,7 @@ def _encoder_options(given: argparse.Namespace) -> Any:
         if not separator or not key:
             raise UsageError(f"--encoder-option takes KEY=VALUE, got {option!r}")
         extra[key] = value
-    return EncoderOptions(
-        codec=given.codec, crf=given.crf, preset=given.preset, pix_fmt=given.pix_fmt, extra=extra
-    )
+    return EncoderOptions(codec=given.codec, crf=given.crf, preset=given.preset, pix_fmt=given.pix_fmt, extra=extra)
 
 
 def _plan_jobs(given: argparse.Namespace) -> list[_Job]:

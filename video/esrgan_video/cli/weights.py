@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from esrgan.errors import UsageError
+if TYPE_CHECKING:
+    from esrgan.weights import LoadedNetwork
 
 
 def add_parsers(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
@@ -57,13 +58,16 @@ def _list_models(*, as_json: bool) -> int:
     from esrgan.weights.registry import MODELS
 
     if as_json:
-        rows = [{"name": m.name, "scale": m.scale, "licence": m.licence, "about": m.description} for m in MODELS.values()]
+        rows = [
+            {"name": model.name, "scale": model.scale, "licence": model.licence, "about": model.description}
+            for model in MODELS.values()
+        ]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return 0
     width = max(map(len, MODELS))
     for model in MODELS.values():
         where = "shipped" if model.address is None else "download"
-        sys.stdout.write(f"{model.name:<{width}}  x{model.scale}  {where:<8}  {model.licence:<12}  {model.description}\n")
+        sys.stdout.write(f"{model.name:<{width}}  x{model.scale}  {where:<8}  {model.description}\n")
     return 0
 
 
@@ -81,12 +85,8 @@ def _interpolate(given: argparse.Namespace) -> int:
     return 0
 
 
-def _save(loaded: Any, given: argparse.Namespace) -> None:
+def _save(loaded: LoadedNetwork, given: argparse.Namespace) -> None:
     from esrgan.weights import save_network
 
-    layouts = {".safetensors": "safetensors", ".pth": "basicsr"}
-    layout = layouts.get(given.output.suffix.lower())
-    if layout is None:
-        raise UsageError(f"cannot tell the layout of {given.output}: end it in .safetensors or .pth (BasicSR)")
-    save_network(loaded, given.output, layout=layout, dtype="float16" if given.half else "float32")
-    sys.stdout.write(f"{given.output}\n")
+    written = save_network(loaded, given.output, dtype="float16" if given.half else "float32")
+    sys.stdout.write(f"{written}\n")

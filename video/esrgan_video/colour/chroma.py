@@ -14,7 +14,8 @@ def upsample(chroma: Tensor, height: int, width: int, step: tuple[int, int], sit
 
     Args:
         chroma: `(N, C, h, w)` float, where h = ceil(height / step[1]) and w = ceil(width / step[0]).
-        height, width: size of luma, in samples.
+        height: rows of luma.
+        width: columns of luma.
         step: luma samples per chroma sample, horizontally and vertically.
         siting: place of a chroma sample, 0 at its first luma sample and 1 at its last.
 
@@ -32,7 +33,8 @@ def downsample(full: Tensor, step: tuple[int, int], siting: tuple[float, float])
 
     Args:
         full: `(N, C, H, W)` float.
-        step, siting: as in `upsample`.
+        step: luma samples per chroma sample, horizontally and vertically.
+        siting: place of a chroma sample, 0 at its first luma sample and 1 at its last.
 
     Returns:
         `(N, C, ceil(H / step[1]), ceil(W / step[0]))` float.
@@ -74,9 +76,9 @@ def _downsample_last(full: Tensor, step: int, siting: float) -> Tensor:
 
 
 def _area_taps(step: int, offset: float) -> list[tuple[int, float]]:
-    """Luma samples, counted from the first of the group, that a box of width `step` at `offset` covers; weights sum to 1.
+    """Luma samples that a box of width `step` at `offset` covers, and how much of the box each one fills.
 
-    A sample covers half a unit on either side of its place.
+    Samples and `offset` are counted from the group's first sample; a sample covers half a unit on either side.
     """
     low, high = offset - step / 2, offset + step / 2
     covered = ((tap, min(high, tap + 0.5) - max(low, tap - 0.5)) for tap in range(floor(low), ceil(high) + 1))

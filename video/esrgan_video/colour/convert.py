@@ -1,4 +1,4 @@
-"""Code values to RGB and back, after ITU-T H.273, section 8.3, equations 21 to 62.
+"""Code values to RGB and back, after ITU-T H.273.
 
 All computing is float32 and elementwise: no matrix product, since those may run in TF32 on a GPU.
 """
@@ -46,7 +46,8 @@ def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, 
 
     Args:
         rgb: `(N, 3, H, W)` float32.
-        layout, colour: of the result. An alpha plane is opaque.
+        layout: planes to make. An alpha plane is opaque.
+        colour: what their values are to mean.
 
     Returns:
         One tensor per plane, `(N, h, w)`, uint8 or uint16, on the same device, contiguous.
@@ -69,7 +70,7 @@ def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Code values against values of E'Y in 0..1 and E'PB, E'PR in -0.5..0.5 (H.273, equations 27 to 35)."""
+    """Code values against values of E'Y in 0..1 and E'PB, E'PR in -0.5..0.5."""
 
     black: float
     white: float
@@ -105,7 +106,7 @@ class _Scale:
 
 
 def _rgb_from_yuv(luma: Tensor, blue_difference: Tensor, red_difference: Tensor, colour: Colour) -> Tensor:
-    """H.273, equations 42 to 47 solved for R, G and B, or equations 50 to 53 for YCgCo. `(N, H, W)` -> `(N, 3, H, W)`."""
+    """H.273's equations of luma and differences solved for R, G and B: `(N, H, W)` -> `(N, 3, H, W)`."""
     rgb = luma.new_empty((luma.shape[0], 3, *luma.shape[1:]))
     red, green, blue = rgb.unbind(1)
     if colour.matrix == Matrix.YCGCO:  # the second plane is Cg, the third Co

@@ -133,9 +133,12 @@ def resolve_colour(
 
     Args:
         pix_fmt: FFmpeg's pixel format: `yuvj…` is full range, RGB has no matrix.
-        width, height: size of the picture, in pixels.
-        matrix, primaries, transfer: numbers of ITU-T H.273.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+        matrix: H.273's MatrixCoefficients.
         color_range: 0 unspecified, 1 limited, 2 full.
+        primaries: H.273's ColourPrimaries.
+        transfer: H.273's TransferCharacteristics.
         chroma_location: FFmpeg's AVChromaLocation.
     """
     model = PixelLayout.of(pix_fmt).model

@@ -71,7 +71,7 @@ class PixelLayout:
                 return f"yuv{'a' if self.alpha else ''}{subsampling}p{depth}"
 
     @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+    def dtype(self) -> type[np.uint8 | np.uint16]:
         """Type of one sample."""
         return np.uint8 if self.bits == 8 else np.uint16
 

@@ -40,7 +40,7 @@ def bytes_per_pixel(network: nn.Module, *, in_channels: int, dtype: torch.dtype)
     except (RuntimeError, NotImplementedError) as error:
         _log.debug("no dry run on meta tensors: %s", error)
         return _UNKNOWN_BYTES_PER_PIXEL
-    return live.peak * _WORKSPACE / side**2
+    return float(live.peak) * _WORKSPACE / side**2
 
 
 def free_bytes(device: torch.device) -> int:
@@ -65,12 +65,12 @@ def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> int:
         return 1 << 62
 
 
-class _LivePeak(TorchDispatchMode):
+class _LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that are alive, and remembers the most there were."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.peak = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak: int = 0
         self._live = 0
         self._users: Counter[int] = Counter()  # tensors alive on each storage: views share one
 

@@ -58,6 +58,17 @@ def make_plan(
     return Plan(batch=min(fitting, options.batch or useful), tile=tile, overlap=options.overlap)
 
 
+def smaller_pass(height: int, width: int, *, plan: Plan, multiple: int) -> int:
+    """Input pixels that a pass may hold after `plan` ran out of memory for frames of `height` x `width`.
+
+    Half of what was tried, but not less than the smallest tile has, unless that was what failed.
+    """
+    tried = height * width if plan.tile is None else _window_pixels(height, width, plan.tile, plan.overlap, multiple)
+    half = plan.batch * tried // 2
+    smallest = _window_pixels(height, width, MIN_TILE, plan.overlap, multiple)
+    return max(half, smallest) if tried > smallest else half
+
+
 def _largest_tile(height: int, width: int, overlap: int, multiple: int, max_pixels: int) -> int:
     side = math.isqrt(max_pixels) - 2 * overlap
     side = max(MIN_TILE, min(side, max(height, width)))

@@ -90,10 +90,11 @@ def probe_picture(side: int) -> Tensor:
     frequency = torch.fft.fftfreq(side)
     radius = (frequency[:, None].square() + frequency[None, :].square()).sqrt().clamp_min(1 / side)
     noise = torch.fft.fft2(torch.randn(1, 3, side, side, generator=generator))
-    texture = torch.fft.ifft2(noise / radius).real  # amplitude ~ 1/f, as in natural images
+    texture: Tensor = torch.fft.ifft2(noise / radius).real  # amplitude ~ 1/f, as in natural images
     texture = 0.5 + 0.18 * texture / texture.std()
     edges = torch.zeros(side, side)
     edges[side // 4 : side // 2, side // 4 :] = 0.6
     edges[side // 2 :, : side // 3] = -0.5
     ramp = torch.linspace(-0.2, 0.2, side)
-    return (texture + edges + ramp).clamp(0, 1)
+    picture: Tensor = (texture + edges + ramp).clamp(0, 1)
+    return picture

@@ -15,7 +15,7 @@ from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
 from esrgan_video.engine.memory import bytes_per_pixel, free_bytes
 from esrgan_video.engine.options import EngineOptions
-from esrgan_video.engine.planner import Plan, make_plan
+from esrgan_video.engine.planner import Plan, make_plan, smaller_pass
 from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype
 from esrgan_video.engine.tiles import Tile, cut
 
@@ -161,16 +161,15 @@ class Upscaler:
 
     def _shrink(self, frames: Tensor, plan: Plan) -> None:
         """Let the next plan hold half of what did not fit."""
-        side = None if plan.tile is None else plan.tile + 2 * plan.overlap
-        pixels = min(frames.shape[-2], side or frames.shape[-2]) * min(frames.shape[-1], side or frames.shape[-1])
-        self._max_pixels = max(1, plan.batch * pixels // 2)
+        height, width = frames.shape[-2:]
+        self._max_pixels = smaller_pass(height, width, plan=plan, multiple=self.facts.size_multiple)
         _log.warning("out of memory with %s: going on with %d input pixels a pass", plan, self._max_pixels)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _run_plan(self, network: nn.Module, frames: Tensor, plan: Plan) -> Tensor:
         if plan.tile is None:
-            return torch.cat([self._run(network, part) for part in frames.split(plan.batch)])
+            return torch.cat([self._run(network, part) for part in torch.split(frames, plan.batch)])
         height, width = frames.shape[-2:]
         tiles = cut(height, width, tile=plan.tile, overlap=plan.overlap, multiple=self.facts.size_multiple)
         scale = self.scale

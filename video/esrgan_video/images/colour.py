@@ -11,12 +11,21 @@ _log = logging.getLogger(__name__)
 
 
 def to_srgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """`image` (grey or CMYK) as RGB in sRGB: through its profile (perceptual intent), else by Pillow's plain formula."""
+    """`image` (grey or CMYK) as RGB in sRGB.
+
+    Through its profile, with perceptual intent; by Pillow's plain formula where there is none or it does not fit.
+    """
     if icc_profile is None:
         return image.convert("RGB")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+            flags=ImageCms.Flags.NOOPTIMIZE,  # the coarse tables made otherwise are off by several levels in the dark
+        )
     except (ImageCms.PyCMSError, OSError) as error:
         _log.warning("the ICC profile does not fit the image (%s): colours are converted without it", error)
         return image.convert("RGB")

@@ -1,17 +1,20 @@
 """EXIF blocks, edited in place: everything else in them, maker notes with their offsets included, stays as it was.
 
 Source: Exif 2.32 (CIPA DC-008), sections 4.5 and 4.6; the structure is that of TIFF 6.0.
-A block that is damaged is left alone, and has nothing to say.
+A damaged block has nothing to say, and is not passed on.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 
 from esrgan_video.images.still import Pixels
+
+_log = logging.getLogger(__name__)
 
 _ORIENTATION = 274
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
@@ -98,8 +101,11 @@ def resolution(block: bytes) -> tuple[float, float] | None:
     return across * factor, down * factor
 
 
-def for_image(block: bytes, width: int, height: int) -> bytes:
-    """The block for an image of another size: sizes in it are set, its thumbnail is unlinked."""
+def for_image(block: bytes, width: int, height: int) -> bytes | None:
+    """The block for an image of another size: sizes in it are set, its thumbnail is unlinked.
+
+    `None`, and a warning, if its directories are damaged.
+    """
     edited = bytearray(block)
     try:
         first = _directory(block, _first(block))
@@ -107,13 +113,14 @@ def for_image(block: bytes, width: int, height: int) -> bytes:
         if _EXIF_DIRECTORY in first.entries:
             offset = _integer(block, first.entries[_EXIF_DIRECTORY])
             directories.append(_directory(block, offset).entries)
-        struct.pack_into(_order(block) + "I", edited, first.link, 0)
-        for tags, side in zip(_SIZES, (width, height), strict=True):
-            for entries, tag in zip(directories, tags, strict=False):
-                if tag in entries:
-                    _set(edited, entries[tag], side)
-    except struct.error:
-        return block
+    except (struct.error, KeyError):
+        _log.warning("the EXIF block is damaged: left out")
+        return None
+    struct.pack_into(_order(block) + "I", edited, first.link, 0)
+    for tags, side in zip(_SIZES, (width, height), strict=True):
+        for entries, tag in zip(directories, tags, strict=False):
+            if tag in entries:
+                _set(edited, entries[tag], side)
     return bytes(edited)
 
 

@@ -26,7 +26,7 @@ def array_of(image: Image.Image, icc_profile: bytes | None = None) -> Pixels:
     elif image.mode == "P":
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode in _AS:
-        image = image.convert(_AS[image.mode])
+        image = image if image.mode == _AS[image.mode] else image.convert(_AS[image.mode])
     else:
         raise MediaError(f"pixels of the kind {image.mode!r} are not handled: convert the image to RGB first")
     return np.atleast_3d(np.array(image))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esrgan.errors import UsageError
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.unsignedinteger[Any]]
 """`(H, W, C)`, uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; alpha is not premultiplied."""
 
 MAX_PIXELS = 2**30
@@ -60,6 +61,11 @@ class StillImage:
     def has_alpha(self) -> bool:
         """Whether the last channel is alpha."""
         return self.pixels.shape[2] in (2, 4)
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether any pixel is less than opaque."""
+        return self.has_alpha and int(self.pixels[:, :, -1].min()) < np.iinfo(self.pixels.dtype).max
 
     @property
     def bit_depth(self) -> int:

@@ -1,0 +1,104 @@
+"""End-to-end video upscaling against the engine alone, and against a plain float32 loop, in one run.
+
+    python benchmarks/end_to_end.py CLIP [-n MODEL] [--frames 24] [--rounds 3]
+
+Three ways over the same frames, taken in turn in every round; the ratios are medians of the rounds.
+`engine` computes frames that are in memory already and throws the results away: the limit for everything
+around it. `plain` decodes, computes in float32 and encodes one frame after the other, the way that
+Real-ESRGAN's script does, with the same network, codec and quality.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import torch
+from machine import describe_machine
+from torch import Tensor
+
+from esrgan.weights import load_network
+from esrgan_video import EngineOptions, Upscaler, upscale_video
+
+
+def decode(clip: Path, count: int) -> list[Tensor]:
+    """The first frames as `(1, 3, H, W)` in 0..1."""
+    with av.open(clip) as container:
+        frames = [frame.to_ndarray(format="rgb24") for _, frame in zip(range(count), container.decode(video=0))]
+    return [torch.from_numpy(frame).permute(2, 0, 1)[None] / 255 for frame in frames]
+
+
+def run_engine(upscaler: Upscaler, frames: list[Tensor]) -> None:
+    """The engine alone, in the batches that it plans."""
+    size = upscaler.plan(*frames[0].shape[-2:]).batch
+    for start in range(0, len(frames), size):
+        upscaler(torch.cat(frames[start : start + size]))
+
+
+def run_plain(network: torch.nn.Module, clip: Path, target: Path, count: int) -> None:
+    """Decode, float32, encode: one frame after the other."""
+    with av.open(clip) as source, av.open(target, "w") as sink, torch.no_grad():
+        stream = sink.add_stream("libx264", rate=source.streams.video[0].average_rate, options={"crf": "18"})
+        for _, frame in zip(range(count), source.decode(video=0)):
+            image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None] / 255
+            result = (network(image)[0].clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+            stream.height, stream.width, stream.pix_fmt = *result.shape[:2], "yuv420p"
+            sink.mux(stream.encode(av.VideoFrame.from_ndarray(result, format="rgb24")))
+        sink.mux(stream.encode(None))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("-n", "--model", default="default")
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+
+    loaded = load_network(given.model)
+    upscaler = Upscaler(loaded, EngineOptions())
+    network = loaded.network.to(upscaler.device)
+    frames = decode(given.clip, given.frames)
+    height, width = frames[0].shape[-2:]
+    print(describe_machine())
+    print(
+        f"{given.clip.name}: {len(frames)} frames of {width}x{height}, "
+        f"{loaded.facts.architecture} x{loaded.facts.scale}, {loaded.facts.parameters:,} parameters, "
+        f"engine in {upscaler.dtype}"
+    )
+    upscaler(frames[0])
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "out.mp4"
+        ways: dict[str, Callable[[], object]] = {
+            "engine": lambda: run_engine(upscaler, frames),
+            "end to end": lambda: upscale_video(
+                given.clip, target, upscaler=upscaler, frames=len(frames), progress="none"
+            ),
+            "plain": lambda: run_plain(network, given.clip, target, len(frames)),
+        }
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(given.rounds):
+            for name, way in ways.items():
+                times[name].append(seconds(way))
+    for name, values in times.items():
+        print(f"{name:<11} {len(frames) / statistics.median(values):7.2f} frames/s")
+    for name, other in (("end to end", "engine"), ("end to end", "plain"), ("engine", "plain")):
+        ratios = [theirs / ours for ours, theirs in zip(times[name], times[other])]
+        print(f"{name} / {other}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Measures of a picture against its original: always PSNR and SSIM on Y and on RGB, and what the options add."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esrgan.training.binding import Component, thaw
+from esrgan.training.parts import full_name, registered
+
+_SSIM_WINDOW = 11
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a network made of one image."""
+
+    name: str
+    """Of the LR file, without folder and suffix."""
+    lr: NDArray[np.uint8]
+    """`(H, W, 3)` BGR or `(H, W)` grey, as are the others."""
+    output: NDArray[np.uint8]
+    hr: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named measure."""
+
+    name: str
+    measure: Callable[[Picture], float]
+    """NaN where a picture cannot be measured: too small, or without HR."""
+    better: Literal["higher", "lower"] = "higher"
+
+
+def standard_metrics(scale: int) -> list[Metric]:
+    """PSNR in dB and SSIM, on the Y of YCbCr (BT.601, as in MATLAB) and on RGB, without a border of `scale` pixels.
+
+    They differ by about 2 dB, and papers give either: both are always measured, under their own names.
+    """
+    return [
+        Metric(f"{name}_{space}", _full_reference(f"calculate_{name}", scale, is_y=space == "y"))
+        for name in ("psnr", "ssim")
+        for space in ("y", "rgb")
+    ]
+
+
+def _full_reference(function: str, border: int, *, is_y: bool) -> Callable[[Picture], float]:
+    calculate = registered("metric")[function]
+
+    def measure(picture: Picture) -> float:
+        if picture.hr is None or min(picture.output.shape[:2]) < 2 * border + _SSIM_WINDOW:
+            return math.nan
+        if not is_y and picture.output.ndim == 2:  # grey: there is no RGB
+            return math.nan
+        return float(calculate(picture.output, picture.hr, crop_border=border, test_y_channel=is_y))
+
+    return measure
+
+
+def configured_metrics(components: Mapping[str, Component]) -> list[Metric]:
+    """The metrics of `val: metrics`, out of BasicSR's registry."""
+    metrics = []
+    for name, component in components.items():
+        arguments = thaw(component.arguments)
+        better = arguments.pop("better", "lower" if component.type == "calculate_niqe" else "higher")
+        function = registered("metric")[full_name("metric", component.type) or component.type]
+        metrics.append(Metric(name, _registered_metric(function, arguments), better))
+    return metrics
+
+
+def _registered_metric(function: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[Picture], float]:
+    def measure(picture: Picture) -> float:
+        hr = {} if picture.hr is None else {"img2": picture.hr}
+        try:
+            return float(function(img=picture.output, **hr, **arguments))
+        except TypeError:
+            if picture.hr is None:  # a full-reference metric, on a set without HR
+                return math.nan
+            raise
+
+    return measure
+
+
+def pyiqa_metrics(names: Iterable[str], device: Any) -> list[Metric]:
+    """Metrics of the package pyiqa, where it is installed; otherwise one warning and none."""
+    wanted = list(names)
+    if not wanted:
+        return []
+    if find_spec("pyiqa") is None:
+        _log.warning("%s are left out: `pip install pyiqa` for val:pyiqa", ", ".join(wanted))
+        return []
+    import pyiqa
+
+    metrics = []
+    for name in wanted:
+        network = pyiqa.create_metric(name, device=device)
+        better: Literal["higher", "lower"] = "lower" if network.lower_better else "higher"
+        metrics.append(Metric(name, _pyiqa_metric(network), better))
+    return metrics
+
+
+def _pyiqa_metric(network: Any) -> Callable[[Picture], float]:
+    import torch
+
+    def tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+        rgb = np.ascontiguousarray(image[..., ::-1])
+        return torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
+
+    def measure(picture: Picture) -> float:
+        if picture.output.ndim == 2 or (picture.hr is None and network.metric_mode == "FR"):
+            return math.nan
+        images = [picture.output] if network.metric_mode == "NR" else [picture.output, picture.hr]
+        with torch.no_grad():
+            return float(network(*(tensor(image) for image in images if image is not None)))
+
+    return measure
+
+
+@dataclass
+class BestScores:
+    """The best value of each metric of each set so far."""
+
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Set -> metric -> value and iteration."""
+
+    def update(self, dataset: str, metric: Metric, value: float, iteration: int) -> None:
+        """Take `value` into account."""
+        best = self.values.setdefault(dataset, {})
+        sign = 1 if metric.better == "higher" else -1
+        if not math.isnan(value) and (metric.name not in best or sign * value > sign * best[metric.name][0]):
+            best[metric.name] = [value, iteration]

@@ -1,0 +1,233 @@
+"""What the steps of all our models share: precision, parts of a batch, the guard, averages and logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from esrgan.errors import TrainingDiverged, UsageError
+from esrgan.training.averaging import update_average
+from esrgan.training.guard import MOST_IN_A_ROW, StepGuard
+from esrgan.training.health import complaints
+from esrgan.training.step_options import Precision, StepOptions
+from esrgan.training.stored_model import StoredModel
+
+_log = logging.getLogger(__name__)
+
+_AUTOCAST: dict[Precision, torch.dtype | None] = {
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+class StepModel(StoredModel):
+    """Base of `PSNRModel` and `RaGANModel`. A subclass writes `optimize_parameters` out of its verbs:
+
+        begin_step -> for each of parts: generate, content_loss, backward -> end_step
+
+    Raises:
+        UsageError: an impossible option.
+    """
+
+    step_options_type: ClassVar[type[StepOptions]] = StepOptions
+    """The keys below `train:` that this model takes, beside BasicSR's."""
+    generated: tuple[Tensor, Tensor]
+    """The last input of the generator in training, and its output without a graph."""
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.step_options = self.step_options_type.from_section(opt.get("train") or {})
+        self._losses: dict[str, Tensor] = {}
+        self._checked = 0
+        self._complained: set[str] = set()
+        super().__init__(opt)
+
+    # Setting up
+
+    def init_training_settings(self) -> None:
+        """Losses, optimisers and the average, as BasicSR does; then our own."""
+        options = self.step_options
+        if options.precision == "float16" and self.device.type != "cuda":
+            raise UsageError("train:precision: float16 needs a CUDA device; use bfloat16 or float32 on the CPU")
+        super().init_training_settings()
+        if self.ema_decay > 0:
+            self._arrange(self.net_g_ema)
+        if options.compile:
+            # In place: the names of the weights stay as they are.
+            self.get_bare_model(self.net_g).compile()
+        self.guard = StepGuard(
+            self.device, loss_scale=options.precision == "float16", clip_grad_norm=options.clip_grad_norm
+        )
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Move `net` to its device, and wrap it when there are several processes."""
+        net = self._arrange(net)
+        if not self.opt["dist"]:
+            wrapped: nn.Module = super().model_to_device(net)
+            return wrapped
+        return DistributedDataParallel(
+            net,
+            device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
+            find_unused_parameters=self.opt.get("find_unused_parameters", False),
+            # Copying the first process's running statistics before each pass would overwrite, in place, what the
+            # backward pass of an earlier one still needs. They do not take part in training.
+            broadcast_buffers=False,
+        )
+
+    def _arrange(self, net: nn.Module) -> nn.Module:
+        net = net.to(self.device)
+        if self.step_options.channels_last:
+            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> Optimizer:
+        """An optimiser by name; fused unless the options say otherwise."""
+        if optim_type not in _OPTIMIZERS:
+            raise UsageError(f"train: optimiser type must be {' or '.join(_OPTIMIZERS)}, got {optim_type!r}")
+        optimizer: Optimizer = _OPTIMIZERS[optim_type](params, lr, **{"fused": True, **kwargs})
+        return optimizer
+
+    # The verbs of a step
+
+    def feed_data(self, data: Mapping[str, Tensor]) -> None:
+        """Take a batch: `lq` `(N, C, H, W)` and, but for testing without it, `gt` `(N, C, sH, sW)`, in 0..1."""
+        memory_format = torch.channels_last if self.step_options.channels_last else torch.contiguous_format
+        for name in ("lq", "gt"):
+            if name in data:
+                setattr(self, name, data[name].to(self.device, memory_format=memory_format, non_blocking=True))
+
+    def begin_step(self, *optimizers: Optimizer) -> None:
+        """Forget the gradients and losses of the step before."""
+        self._losses = {}
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def parts(self, *networks: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """The `(lq, gt)` of each part of the batch. Processes exchange gradients of `networks` in the last only."""
+        count = self.step_options.accumulate
+        if len(self.lq) % count:
+            raise UsageError(f"train:accumulate: {count} does not divide the batch of {len(self.lq)}")
+        for index, (lq, gt) in enumerate(zip(self.lq.chunk(count), self.gt.chunk(count), strict=True)):
+            with ExitStack() as stack:
+                for network in networks:
+                    if index + 1 < count and isinstance(network, DistributedDataParallel):
+                        stack.enter_context(network.no_sync())
+                yield lq, gt
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Run networks in the precision of the options."""
+        dtype = _AUTOCAST[self.step_options.precision]
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def generate(self, lq: Tensor) -> Tensor:
+        """The generator's output, at least in float32."""
+        with self.autocast():
+            output = self.net_g(lq)  # (N, C, H * s, W * s)
+        self.output = output.detach()
+        self.generated = (lq, self.output)
+        return at_least_float32(output)
+
+    def content_loss(self, output: Tensor, gt: Tensor, prefix: str) -> Tensor | None:
+        """The weighted pixel, perceptual and style losses of the options together, or `None` if there are none."""
+        terms: dict[str, Tensor | None] = {}
+        if self.cri_pix:
+            terms["pix"] = self.cri_pix(output, gt)
+        if self.cri_perceptual:
+            with self.autocast():
+                terms["percep"], terms["style"] = self.cri_perceptual(output, gt)
+        present = {name: term for name, term in terms.items() if term is not None}
+        self.record({f"{prefix}_{name}": term for name, term in present.items()})
+        return torch.stack(list(present.values())).sum() if present else None
+
+    def backward(self, loss: Tensor, **arguments: Any) -> None:
+        """Add the gradient of this part's share of `loss`; `arguments` as of `Tensor.backward`."""
+        share = self.guard.scaled(loss) / self.step_options.accumulate
+        share.backward(**arguments)  # type: ignore[no-untyped-call]
+
+    def record(self, values: Mapping[str, Tensor]) -> None:
+        """Keep scalars for the log, averaged over the parts, where they are: on the device."""
+        for name, value in values.items():
+            share = value.detach() / self.step_options.accumulate
+            self._losses[name] = self._losses[name] + share if name in self._losses else share
+
+    def end_step(self, current_iter: int, optimizers: Sequence[Optimizer]) -> Tensor:
+        """Let `optimizers` step, unless a value is not finite; returns whether they did not (boolean scalar).
+
+        Raises:
+            TrainingDiverged: ten steps in a row were skipped.
+        """
+        bad = self.guard.step(optimizers, self._losses.values())
+        if self.ema_decay > 0 and self.optimizer_g in optimizers:
+            self.model_ema(self.ema_decay)
+        self._checked += 1
+        # Reading the counter from a GPU waits for all of its work: seldom is often enough.
+        if self.device.type == "cpu" or self._checked % MOST_IN_A_ROW == 0:
+            self._stop_if_diverged(current_iter)
+        return bad
+
+    def _stop_if_diverged(self, current_iter: int) -> None:
+        count = int(self.guard.skipped_in_a_row)
+        if count >= MOST_IN_A_ROW:
+            last = self.last_checkpoint()
+            raise TrainingDiverged(
+                f"iteration {current_iter}: losses or gradients were not finite in {count} steps in a row. "
+                + (f"The last good checkpoint is {last}. " if last else "No checkpoint was written yet. ")
+                + "Go on from before with a lower learning rate, train:clip_grad_norm or precision: float32"
+            )
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the average of the generator's weights by one step; 0 copies the weights."""
+        update_average(self.net_g_ema, self.get_bare_model(self.net_g), decay)
+
+    # What the loop asks for
+
+    def health(self) -> dict[str, Tensor]:
+        """Scalars that tell whether training goes well; computed only when logged."""
+        return {}
+
+    def get_current_log(self) -> dict[str, float]:
+        """Losses and health of the last step, averaged over all processes, which must all call this."""
+        with torch.no_grad():
+            values = {**self._losses, **self.health()}
+            numbers = torch.stack([value.to(torch.float64) for value in values.values()])
+            if self.opt["dist"]:
+                distributed.all_reduce(numbers)
+                numbers /= self.opt["world_size"]
+        self.log_dict = dict(zip(values, numbers.tolist(), strict=True))
+        self.log_dict.update({name: float(value) for name, value in self._counters().items()})
+        self._complain(complaints(self.log_dict))
+        return self.log_dict
+
+    def _complain(self, found: dict[str, str]) -> None:
+        """Warn of what was in order at the last line of the log, so that a warning comes once."""
+        for name in found.keys() - self._complained:
+            _log.warning(found[name])
+        self._complained = set(found)
+
+    def _counters(self) -> dict[str, Tensor]:
+        counters = {"skipped_steps": self.guard.skipped}
+        if self.guard.loss_scale is not None:
+            counters["loss_scale"] = self.guard.loss_scale.value
+        return counters
+
+    def test(self) -> None:
+        """Upscale `lq` with the averaged weights if there are any; in float32, and never compiled."""
+        network = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        training = network.training
+        network.eval()
+        with torch.no_grad():
+            self.output = network.forward(self.lq)  # not __call__: every size would be compiled anew
+        network.train(training)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32, or in float64 if it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,187 @@
+"""`basicsr train`: everything from checked options to the last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from esrgan.errors import EsrganError, FailedError, UsageError
+from esrgan.training.basicsr_options import basicsr_options
+from esrgan.training.check_data import require_usable_data
+from esrgan.training.check_weights import require_fitting_weights
+from esrgan.training.checkpoints import Checkpoint
+from esrgan.training.folders import RunFolders, archive
+from esrgan.training.launch import Launch, from_first
+from esrgan.training.loaders import Position, TrainingData, evaluation_loader
+from esrgan.training.logs import LossFile, log_file_name, logging_to
+from esrgan.training.loop import Loop, Parts
+from esrgan.training.options import OptionsFile, RunOptions
+from esrgan.training.random_state import MAX_SEED, seed_all
+from esrgan.training.resuming import Start, find_start, prepare_options, restore, set_aside_newer
+from esrgan.training.validators import Validator
+from esrgan.weights.atomic import written_beside
+
+_log = logging.getLogger(__name__)
+
+
+def train(options: OptionsFile, launch: Launch, *, auto_resume: bool = False, base: Path | None = None) -> bool:
+    """Train a network as the options say; returns whether the run is complete, or was asked to stop.
+
+    Args:
+        options: checked options.
+        launch: this process.
+        auto_resume: continue from the newest checkpoint of the run, if there is one.
+        base: folder that gets `experiments/` and `tb_logger/`; the current one by default.
+
+    Raises:
+        DataError: images that cannot be used.
+        WeightsError: weights of another network.
+        FailedError: the model cannot be built, a checkpoint cannot be written, or training diverged.
+    """
+    base = Path.cwd() if base is None else base
+    run = options.run
+    folders = RunFolders.of_training(base, run.name)
+    require_usable_data(options)
+    start = find_start(run, folders, auto_resume=auto_resume)
+    if start is None:
+        require_fitting_weights(options)
+    seed = _seed(run, start, launch)
+    _prepare_folders(options, folders, base, start, launch)
+    with ExitStack() as stack:
+        file = folders.root / log_file_name("train", run.name) if launch.is_first else None
+        stack.enter_context(logging_to(file, speaks=launch.is_first))
+        if launch.is_first and start is not None:
+            set_aside_newer(folders.states, start)
+        loop = _build(options, launch, folders, base, start, seed, stack)
+        complete = loop.run()
+        if not complete:
+            _log.warning("stopped and saved; `--auto_resume` continues")
+    return complete
+
+
+def _seed(run: RunOptions, start: Start | None, launch: Launch) -> int:
+    """The seed of the run: a continued one keeps its own."""
+    if start is not None and isinstance(start.state, Checkpoint):
+        return start.state.seed
+    chosen = random.SystemRandom().randrange(MAX_SEED) if run.manual_seed is None else run.manual_seed
+    return from_first(chosen, launch)
+
+
+def _prepare_folders(
+    options: OptionsFile, folders: RunFolders, base: Path, start: Start | None, launch: Launch
+) -> None:
+    from_first(None, launch)  # all have looked for checkpoints
+    if launch.is_first:
+        if start is None:
+            archive(folders.root)
+            archive(folders.tensorboard(base))
+        folders.create(training=True)
+        _copy_options(options.file, folders.root)
+    from_first(None, launch)  # the folders are there
+
+
+def _copy_options(file: Path, folder: Path) -> None:
+    """Leave a copy of the options file beside the results, with the command that was given."""
+    command = " ".join(sys.argv)
+    header = f"# Started: {time.asctime()}\n# Command: {command}\n\n"
+    with written_beside(folder / file.name) as temporary:
+        temporary.write_text(header + file.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _build(
+    options: OptionsFile,
+    launch: Launch,
+    folders: RunFolders,
+    base: Path,
+    start: Start | None,
+    seed: int,
+    stack: ExitStack,
+) -> Loop:
+    run = options.run
+    torch.backends.cudnn.benchmark = True
+    seed_all(seed + launch.rank)
+    opt = basicsr_options(options, launch, folders, seed=seed)
+    _log.info("torch %s, %s, seed %d, options %s", torch.__version__, _device_name(launch), seed, options.file)
+    data = TrainingData(opt["datasets"]["train"], launch, seed)
+    if start is not None:
+        prepare_options(opt, run, start)
+    model = build_model(opt)
+    position = Position() if start is None else restore(
+        model, start, launch, batch_size=data.batch_size, seed=run.manual_seed if run.manual_seed is not None else seed
+    )
+    iteration = 0 if start is None else start.iteration
+    tensorboard = _tensorboard(run, folders.tensorboard(base), iteration, launch, opt)
+    if tensorboard is not None:
+        stack.callback(tensorboard.close)
+    loaders = [evaluation_loader(opt["datasets"][name], launch, seed) for name in run.datasets if name != "train"]
+    validator = Validator(run, launch, folders, model, loaders, tensorboard=tensorboard)
+    losses = LossFile(folders.losses, iteration) if launch.is_first else None
+    if losses is not None:
+        stack.callback(losses.close)
+    if start is not None:
+        _log.info("continues after iteration %s from %s", f"{iteration:,}", start.file)
+        if isinstance(start.state, Checkpoint):
+            validator.best.values = {name: dict(scores) for name, scores in start.state.best.items()}
+    _log.info(
+        "%d images, %d iterations an epoch, %s iterations in all", data.images, data.batches_per_epoch,
+        f"{run.train.total_iter:,}" if run.train else "?",
+    )  # fmt: skip
+    parts = Parts(
+        run=run, launch=launch, folders=folders, model=model, data=data, validator=validator, losses=losses,
+        tensorboard=tensorboard, seed=seed,
+    )  # fmt: skip
+    return Loop(parts, iteration=iteration, position=position)
+
+
+def build_model(opt: dict[str, Any]) -> Any:
+    """BasicSR's model for these options.
+
+    Raises:
+        UsageError: several processes on CPUs, with a model of BasicSR's.
+        FailedError: it cannot be built.
+    """
+    from basicsr.models import build_model as build
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    cls = MODEL_REGISTRY.get(opt["model_type"])
+    if opt["dist"] and not opt["num_gpu"] and cls.model_to_device is BaseModel.model_to_device:
+        raise UsageError(f"model_type: BasicSR's {opt['model_type']} cannot train in several processes on CPUs")
+    try:
+        return build(opt)
+    except EsrganError:
+        raise
+    except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        _log.debug("building the model failed", exc_info=True)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FailedError(f"{opt['model_type']} cannot be built from the options: {reason}") from error
+
+
+def _device_name(launch: Launch) -> str:
+    if not launch.num_gpu:
+        return f"CPU, {torch.get_num_threads()} threads"
+    return f"{launch.num_gpu} x {torch.cuda.get_device_name()}"
+
+
+def _tensorboard(run: RunOptions, folder: Path, iteration: int, launch: Launch, opt: dict[str, Any]) -> Any:
+    """A writer for TensorBoard if the options ask for it and it is installed."""
+    if not launch.is_first or not run.logger.use_tb_logger:
+        return None
+    if run.logger.wandb and run.logger.wandb.get("project"):
+        from basicsr.utils import init_wandb_logger
+
+        init_wandb_logger(opt)
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        _log.warning("logger:use_tb_logger is true, but TensorBoard is not installed: `pip install tensorboard`")
+        return None
+    # Without the steps of a killed run that are made again.
+    return SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)  # type: ignore[no-untyped-call]

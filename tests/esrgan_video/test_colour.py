@@ -1,0 +1,315 @@
+"""Planes to RGB and back, against float64 formulas of H.273 and against swscale."""
+
+from __future__ import annotations
+
+import itertools
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from esrgan.errors import MediaError
+from esrgan_video.colour import Colour, Matrix, PixelLayout, from_rgb, guess_matrix, resolve_colour, to_rgb
+
+KR_KB = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+SITINGS = {0: (0, 0.5), 1: (0, 0.5), 2: (0.5, 0.5), 3: (0, 0), 4: (0.5, 0), 5: (0, 1), 6: (0.5, 1)}
+SUBSAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "440": (1, 2), "411": (4, 1), "410": (4, 4)}
+
+
+def yuv(subsampling: str, bits: int = 8) -> PixelLayout:
+    chroma_x, chroma_y = SUBSAMPLINGS[subsampling]
+    return PixelLayout(model="yuv", bits=bits, chroma_x=chroma_x, chroma_y=chroma_y)
+
+
+def random_planes(layout: PixelLayout, height: int, width: int, seed: int = 0) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    shapes = layout.plane_shapes(height, width)
+    return [generator.integers(0, layout.peak + 1, shape).astype(layout.dtype) for shape in shapes]
+
+
+def tensors(planes: list[np.ndarray]) -> list[torch.Tensor]:
+    return [torch.from_numpy(plane)[None] for plane in planes]
+
+
+def reference_matrix(matrix: int) -> np.ndarray:
+    """Rows Y, Cb, Cr of H.273; its inverse is left to numpy."""
+    if matrix == Matrix.YCGCO:
+        return np.array([[1, 2, 1], [-1, 2, -1], [2, 0, -2]]) / 4
+    kr, kb = KR_KB[matrix]
+    luma = np.array([kr, 1 - kr - kb, kb])
+    return np.stack(
+        [luma, (np.array([0, 0, 1]) - luma) / (2 * (1 - kb)), (np.array([1, 0, 0]) - luma) / (2 * (1 - kr))]
+    )
+
+
+def reference_scales(layout: PixelLayout, colour: Colour) -> tuple[float, float, float, float]:
+    """Offset and span of luma, then of chroma."""
+    middle = 2 ** (layout.bits - 1)
+    if colour.full_range:
+        return 0, layout.peak, middle, layout.peak
+    unit = 2 ** (layout.bits - 8)
+    return 16 * unit, 219 * unit, middle, 224 * unit
+
+
+def reference_upsample(plane: np.ndarray, height: int, width: int, layout: PixelLayout, colour: Colour) -> np.ndarray:
+    """numpy.interp along both axes, at the places of luma measured in chroma samples."""
+    result = plane
+    for axis, size, step, side in ((1, width, layout.chroma_x, 0), (0, height, layout.chroma_y, 1)):
+        places = (np.arange(size) - SITINGS[colour.chroma_location][side] * (step - 1)) / step
+        samples = np.arange(result.shape[axis])
+        result = np.apply_along_axis(lambda line, x=places, xp=samples: np.interp(x, xp, line), axis, result)
+    return result
+
+
+def reference_downsample(full: np.ndarray, layout: PixelLayout, colour: Colour) -> np.ndarray:
+    """The mean over a window one step wide, on pixels that were each cut into 8."""
+    result = full
+    for axis, step, side in ((1, layout.chroma_x, 0), (0, layout.chroma_y, 1)):
+        count = -(-result.shape[axis] // step)
+        padded = np.pad(result, [(8, 8) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+        fine = np.repeat(padded, 8, axis)
+        starts = [
+            round(8 * (8 + i * step + SITINGS[colour.chroma_location][side] * (step - 1) - step / 2 + 0.5))
+            for i in range(count)
+        ]
+        result = np.stack([fine.take(range(start, start + 8 * step), axis).mean(axis) for start in starts], axis)
+    return result
+
+
+def reference_to_rgb(planes: list[np.ndarray], layout: PixelLayout, colour: Colour) -> np.ndarray:
+    height, width = planes[0].shape
+    black, span, middle, chroma_span = reference_scales(layout, colour)
+    luma = (planes[0].astype(np.float64) - black) / span
+    differences = [
+        reference_upsample((plane.astype(np.float64) - middle) / chroma_span, height, width, layout, colour)
+        for plane in planes[1:3]
+    ]
+    return np.tensordot(np.linalg.inv(reference_matrix(colour.matrix)), np.stack([luma, *differences]), 1)
+
+
+def reference_from_rgb(rgb: np.ndarray, layout: PixelLayout, colour: Colour) -> list[np.ndarray]:
+    black, span, middle, chroma_span = reference_scales(layout, colour)
+    luma, *differences = np.tensordot(reference_matrix(colour.matrix), rgb, 1)
+    planes = [luma * span + black]
+    planes += [reference_downsample(plane, layout, colour) * chroma_span + middle for plane in differences]
+    return [plane.clip(0, layout.peak) for plane in planes]
+
+
+CASES = [
+    *itertools.product([1, 6, 9], [False, True], ["420", "422", "444"], [8, 10], [0]),
+    *itertools.product([4, 5, 7, 8], [False], ["444"], [8], [0]),
+    *itertools.product([1], [False], ["420", "440", "410"], [8, 16], [1, 2, 3, 4, 5, 6]),
+    (6, False, "411", 8, 1),
+]
+
+
+@pytest.mark.parametrize(("matrix", "full_range", "subsampling", "bits", "location"), CASES)
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (7, 9), (1, 1), (1, 6), (5, 1)])
+def test_rgb_equals_a_float64_reference(matrix, full_range, subsampling, bits, location, height, width):
+    layout = yuv(subsampling, bits)
+    colour = Colour(matrix=matrix, full_range=full_range, chroma_location=location)
+    planes = random_planes(layout, height, width)
+    rgb = to_rgb(tensors(planes), layout, colour)
+    assert rgb.dtype == torch.float32
+    np.testing.assert_allclose(rgb[0].numpy(), reference_to_rgb(planes, layout, colour), atol=2e-6)
+
+
+@pytest.mark.parametrize(("matrix", "full_range", "subsampling", "bits", "location"), CASES)
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (7, 9), (1, 1), (1, 6), (5, 1)])
+def test_codes_equal_a_float64_reference(matrix, full_range, subsampling, bits, location, height, width):
+    layout = yuv(subsampling, bits)
+    colour = Colour(matrix=matrix, full_range=full_range, chroma_location=location)
+    rgb = np.random.default_rng(1).uniform(-0.05, 1.05, (3, height, width)).astype(np.float32)
+    planes = from_rgb(torch.from_numpy(rgb)[None], layout, colour)
+    expected = reference_from_rgb(rgb.astype(np.float64), layout, colour)
+    for plane, reference in zip(planes, expected, strict=True):
+        assert plane[0].numpy().dtype == layout.dtype
+        # Rounded to nearest: half a code, and what float32 leaves of it at 16 bits.
+        assert np.abs(plane[0].numpy().astype(np.float64) - reference).max() <= 0.5 + 2.0 ** (layout.bits - 21)
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", [*KR_KB, 8])
+def test_every_code_survives_the_way_there_and_back(matrix, full_range, bits):
+    layout, colour = yuv("444", bits), Colour(matrix=matrix, full_range=full_range)
+    planes = tensors(random_planes(layout, 64, 64))
+    returned = from_rgb(to_rgb(planes, layout, colour), layout, colour)
+    assert all(torch.equal(before, after) for before, after in zip(planes, returned, strict=True))
+
+
+@pytest.mark.parametrize("location", range(7))
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+def test_flat_patches_survive_subsampling(subsampling, location):
+    layout, colour = yuv(subsampling), Colour(matrix=1, full_range=False, chroma_location=location)
+    for codes in np.random.default_rng(2).integers(0, 256, (20, 3)):
+        planes = [
+            torch.full((1, *shape), int(code), dtype=torch.uint8)
+            for shape, code in zip(layout.plane_shapes(9, 11), codes, strict=True)
+        ]
+        returned = from_rgb(to_rgb(planes, layout, colour), layout, colour)
+        assert all(torch.equal(before, after) for before, after in zip(planes, returned, strict=True))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_planar_rgb_is_gbr_order_and_exact(bits):
+    layout = PixelLayout(model="rgb", bits=bits)
+    colour = Colour(matrix=0, full_range=True)
+    planes = random_planes(layout, 5, 7)
+    rgb = to_rgb(tensors(planes), layout, colour)
+    green, blue, red = (plane / layout.peak for plane in planes)
+    np.testing.assert_allclose(rgb[0].numpy(), np.stack([red, green, blue]), atol=1e-6)
+    assert all(
+        np.array_equal(plane[0].numpy(), before)
+        for plane, before in zip(from_rgb(rgb, layout, colour), planes, strict=True)
+    )
+
+
+def test_grey_is_three_equal_channels_and_comes_back():
+    layout, colour = PixelLayout(model="grey", bits=10), Colour(matrix=1, full_range=False)
+    planes = random_planes(layout, 6, 6)
+    rgb = to_rgb(tensors(planes), layout, colour)
+    assert torch.equal(rgb[:, 0], rgb[:, 1])
+    assert torch.equal(rgb[:, 0], rgb[:, 2])
+    assert np.array_equal(from_rgb(rgb, layout, colour)[0][0].numpy(), planes[0])
+
+
+def test_not_a_number_becomes_black_and_infinity_the_peak():
+    layout, colour = PixelLayout(model="rgb", bits=8), Colour(matrix=0, full_range=True)
+    rgb = torch.tensor([float("nan"), float("inf"), -float("inf")]).view(1, 3, 1, 1)
+    green, blue, red = from_rgb(rgb, layout, colour)
+    assert (red.item(), green.item(), blue.item()) == (0, 255, 0)
+
+
+def test_alpha_is_ignored_in_and_opaque_out():
+    layout = PixelLayout(model="yuv", bits=10, chroma_x=2, chroma_y=2, alpha=True)
+    colour = Colour(matrix=1, full_range=False)
+    planes = tensors(random_planes(layout, 6, 6))
+    assert torch.equal(to_rgb(planes, layout, colour), to_rgb(planes[:3], yuv("420", 10), colour))
+    assert from_rgb(torch.zeros(1, 3, 6, 6), layout, colour)[3].eq(1023).all()
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "matrix", "full_range"),
+    [("yuv444p", 1, False), ("yuv444p", 6, False), ("yuv444p", 1, True), ("yuv444p10le", 9, False)],
+)
+def test_rgb_agrees_with_swscale(pix_fmt, matrix, full_range):
+    layout, colour = PixelLayout.of(pix_fmt), Colour(matrix=matrix, full_range=full_range)
+    rgb_codes = np.random.default_rng(3).integers(10, 246, (16, 16, 3), dtype=np.uint8)
+    inside = torch.from_numpy(rgb_codes).permute(2, 0, 1)[None] / 255
+    planes = [plane[0].numpy() for plane in from_rgb(inside, layout, colour)]
+    frame = av.VideoFrame(16, 16, pix_fmt)
+    for target, plane in zip(frame.planes, planes, strict=True):
+        rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
+        rows[:, : plane.shape[1] * plane.itemsize] = plane.view(np.uint8)
+    frame.colorspace, frame.color_range = matrix, 2 if full_range else 1
+    theirs = frame.reformat(format="gbrpf32le", dst_color_range=2, threads=1).to_ndarray(format="gbrpf32le")
+    theirs /= 65280 / 65535  # swscale widens 8 bits to 16 by a shift, so that its white is not quite 1
+    ours = to_rgb([torch.from_numpy(plane)[None] for plane in planes], layout, colour)[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - theirs).max() < 2e-4
+
+
+@pytest.mark.parametrize(
+    "pix_fmt",
+    [
+        "nv12",
+        "nv21",
+        "p010le",
+        "yuyv422",
+        "uyvy422",
+        "y210le",
+        "rgb24",
+        "bgr0",
+        "rgba",
+        "rgb48be",
+        "x2rgb10le",
+        "ya8",
+        "yuv420p10be",
+        "yuv444p10msble",
+        "v30xle",
+        "p416le",
+        "ayuv64le",
+    ],
+)
+def test_packed_formats_fit_their_planar_layout_without_loss(pix_fmt):
+    layout = PixelLayout.of(pix_fmt)
+    frame = av.VideoFrame(34, 22, layout.pix_fmt)
+    planes = random_planes(layout, 22, 34)
+    for target, plane in zip(frame.planes, planes, strict=True):
+        rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
+        rows[:, : plane.shape[1] * plane.itemsize] = plane.view(np.uint8)
+    returned = frame.reformat(format=pix_fmt, threads=1).reformat(format=layout.pix_fmt, threads=1)
+    for target, plane in zip(returned.planes, planes, strict=True):
+        rows = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)
+        assert np.array_equal(np.ascontiguousarray(rows[:, : plane.shape[1] * plane.itemsize]).view(plane.dtype), plane)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "expected"),
+    [
+        ("yuvj420p", "yuv420p"), ("yuv410p", "yuv410p"), ("yuv411p", "yuv411p"), ("gray12le", "gray12le"),
+        ("gbrap10le", "gbrap10le"), ("pal8", "gbrap"), ("monob", "gray"), ("rgb565le", "gbrp"),
+        ("grayf32le", "gray16le"), ("xyz12le", "gbrp16le"), ("yuva420p10le", "yuva420p10le"),
+    ],
+)  # fmt: skip
+def test_layout_of_a_pixel_format(pix_fmt, expected):
+    assert PixelLayout.of(pix_fmt).pix_fmt == expected
+
+
+@pytest.mark.parametrize("pix_fmt", ["cuda", "no_such_format"])
+def test_frames_that_cannot_be_read_are_refused_by_name(pix_fmt):
+    with pytest.raises(MediaError, match=pix_fmt):
+        PixelLayout.of(pix_fmt)
+
+
+def tags(**given: int | str):
+    unspecified = {"pix_fmt": "yuv420p", "width": 640, "height": 480, "matrix": 2, "color_range": 0}
+    return resolve_colour(**{**unspecified, "primaries": 2, "transfer": 2, "chroma_location": 0, **given})
+
+
+def test_unspecified_tags_are_filled_in_as_players_do():
+    assert tags().matrix == Matrix.SMPTE170M
+    assert tags(height=720, width=1280).matrix == Matrix.BT709
+    assert tags(height=534, width=1280).matrix == Matrix.BT709
+    assert tags(primaries=9).matrix == tags(transfer=18).matrix == Matrix.BT2020_NCL
+    assert not tags().full_range
+    assert tags(pix_fmt="yuvj420p").full_range
+    assert tags(pix_fmt="gray").full_range
+    assert tags(pix_fmt="rgb24", matrix=1).matrix == Matrix.RGB
+    assert tags(matrix=0).matrix == Matrix.SMPTE170M  # YUV planes tagged as RGB
+    assert guess_matrix(1024, 577) == Matrix.BT709
+
+
+def test_given_tags_are_kept():
+    colour = tags(matrix=9, color_range=2, primaries=9, transfer=16, chroma_location=3)
+    assert (colour.matrix, colour.full_range, colour.primaries, colour.transfer, colour.chroma_location) == (
+        9,
+        True,
+        9,
+        16,
+        3,
+    )
+
+
+def test_colour_changes_with_the_model_only():
+    rgb = Colour(matrix=0, full_range=True, primaries=1, transfer=13)
+    assert rgb.for_layout(PixelLayout(model="rgb", bits=10)) == rgb
+    as_yuv = rgb.for_layout(yuv("444"))
+    assert (as_yuv.matrix, as_yuv.full_range, as_yuv.primaries, as_yuv.transfer) == (1, False, 1, 13)
+    limited = Colour(matrix=9, full_range=False, primaries=9, transfer=18, chroma_location=3)
+    assert limited.for_layout(yuv("420", 10)) == limited
+    assert limited.for_layout(PixelLayout(model="rgb", bits=10)).matrix == 0
+
+
+def test_unknown_matrices_say_so():
+    assert not Colour(matrix=14, full_range=False).is_exact  # ICtCp
+    assert Colour(matrix=14, full_range=False).kr_kb == KR_KB[9]
+    assert Colour(matrix=1, full_range=False).is_exact

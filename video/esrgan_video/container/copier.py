@@ -1,0 +1,180 @@
+"""`PacketCopier`: packets of all the other streams, on a file handle of their own, in step with the video."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esrgan.errors import MediaError
+from esrgan_video.container.formats import open_input, reason
+from esrgan_video.container.plan import StreamPlan
+from esrgan_video.container.subtitles import SubtitleConverter
+from esrgan_video.container.timing import Timeline, TimeRange
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+    from av.packet import Packet
+    from av.stream import Stream
+
+_log = logging.getLogger(__name__)
+
+_MAX_FAILED_READS = 16
+
+
+@dataclass
+class _Route:
+    """Where the packets of one stream go."""
+
+    target: Any
+    timeline: Timeline
+    is_picture: bool
+    convert: Callable[[Packet[Any]], Packet[Any] | None] | None = None
+    last_time: Fraction = Fraction(0)
+    waits_for_keyframe: bool = False
+
+
+class PacketCopier:
+    """Reads the streams that are copied or converted, and gives their packets when the video has come that far.
+
+    Args:
+        path: the input.
+        plan: what becomes of each stream.
+        time_range: packets that begin outside are left out. A copied video stream begins at its first keyframe
+            inside.
+        shift: seconds that are taken off all times.
+    """
+
+    def __init__(self, path: Path, plan: StreamPlan, time_range: TimeRange, shift: Fraction) -> None:
+        self._path = path
+        self._plan = plan
+        self._shift = shift
+        self._container = open_input(path)
+        origin = Fraction(self._container.start_time or 0, 1_000_000)
+        # With a start, the first frame is at zero, and what begins before it is left out.
+        self._start = Fraction(0) if time_range.start else None
+        self._end = None if time_range.end is None else origin + time_range.end - shift
+        self._routes: dict[int, _Route] = {}
+        self._pending: Packet[Any] | None = None
+        self._packets = self._read()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the input file."""
+        return dict(self._container.metadata)
+
+    @property
+    def chapters(self) -> list[Chapter]:
+        """Chapters of the input file."""
+        return self._container.chapters()
+
+    def source(self, index: int) -> Stream:
+        """The input's stream `index`, on this copier's own handle."""
+        return self._container.streams[index]
+
+    def connect(self, index: int, target: Any, *, is_picture: bool = False, to_subtitles: bool = False) -> None:
+        """Send the packets of the input's stream `index` to the output stream `target`."""
+        stream = self._container.streams[index]
+        time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+        self._routes[index] = _Route(
+            target=target,
+            timeline=Timeline(time_base, 1, strict=not self._plan.container.milliseconds),
+            is_picture=is_picture,
+            convert=SubtitleConverter(stream, target).convert if to_subtitles else None,
+            waits_for_keyframe=stream.type == "video" and self._start is not None and not is_picture,
+        )
+
+    def until(self, time: Fraction | None) -> Iterator[Packet[Any]]:
+        """Packets that begin before `time` (seconds, after the shift), in the file's order; all for `None`."""
+        while True:
+            if self._pending is None:
+                self._pending = next(self._packets, None)
+            packet = self._pending
+            if packet is None or (time is not None and self._begin(packet) >= time):
+                return
+            self._pending = None
+            yield packet
+
+    def report(self) -> None:
+        """Log what had to be repaired."""
+        for index, route in self._routes.items():
+            if route.timeline.repaired:
+                _log.warning(
+                    "%s: %d timestamp(s) of stream #%d did not increase and were corrected",
+                    self._path,
+                    route.timeline.repaired,
+                    index,
+                )
+
+    def _begin(self, packet: Packet[Any]) -> Fraction:
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is None:
+            return Fraction(0)
+        return Fraction(stamp * packet.time_base.numerator, packet.time_base.denominator)
+
+    def _read(self) -> Iterator[Packet[Any]]:
+        for packet in self._demux():
+            route = self._routes[packet.stream_index]
+            if not self._place(packet, route):
+                continue
+            result = packet if route.convert is None else route.convert(packet)
+            if result is not None:
+                result.stream = route.target
+                yield result
+
+    def _demux(self) -> Iterator[Packet[Any]]:
+        """Packets of the connected streams, on the input's clock."""
+        import av
+        from av.stream import Discard
+
+        if not self._routes:
+            return
+        for stream in self._container.streams:
+            if stream.index not in self._routes:
+                stream.discard = Discard.all
+        chosen = [self._container.streams[index] for index in self._routes]
+        failures = 0
+        while failures < _MAX_FAILED_READS:
+            try:
+                for packet in self._container.demux(*chosen):
+                    failures = 0
+                    if packet.size:
+                        yield packet
+                return
+            except av.error.InvalidDataError as error:
+                failures += 1
+                _log.debug("%s: damaged data: %s", self._path, reason(error))
+            except av.error.FFmpegError as error:
+                raise MediaError(f"cannot read {self._path} any further: {reason(error)}") from error
+
+    def _place(self, packet: Packet[Any], route: _Route) -> bool:
+        """Move a packet to the output's clock; false if it lies outside the range."""
+        if route.is_picture:
+            return True
+        time_base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
+        ticks = round(self._shift / time_base)
+        packet.pts = None if packet.pts is None else packet.pts - ticks
+        packet.dts = None if packet.dts is None else packet.dts - ticks
+        begin = packet.pts if packet.pts is not None else packet.dts
+        if begin is not None:
+            route.last_time = begin * time_base
+        if self._start is not None and route.last_time < self._start:
+            return False
+        if self._end is not None and route.last_time >= self._end:
+            return False
+        if route.waits_for_keyframe and not packet.is_keyframe:
+            return False
+        route.waits_for_keyframe = False
+        if packet.dts is not None:
+            placed = route.timeline.place(packet.dts, packet.duration or 0)
+            if packet.pts is not None and placed != packet.dts:
+                packet.pts = max(placed, packet.pts + placed - packet.dts)
+            packet.dts = placed
+        return True

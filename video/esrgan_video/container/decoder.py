@@ -1,0 +1,168 @@
+"""Decoding one video stream of a file that may be damaged."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from esrgan.errors import MediaError
+from esrgan_video.container.formats import open_input, reason
+from esrgan_video.container.info import main_video_stream
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_log = logging.getLogger(__name__)
+
+_MAX_FAILED_READS = 16
+"""Reads that may fail one after the other before the rest of a damaged file is given up."""
+_SEEK_MARGIN = 1
+"""Seconds before the wanted start that a search aims at: frames just after a keyframe may need the one before it."""
+
+
+class Decoder:
+    """Decodes the main video stream of a file, counting what is damaged and going on after it.
+
+    Args:
+        path: a file that FFmpeg can read.
+
+    Raises:
+        UsageError: no such file.
+        MediaError: not a video, no video stream, or a codec without decoder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged_packets = 0
+        """Packets that the demuxer or the decoder refused."""
+        self.corrupt_frames = 0
+        """Frames that the decoder gave but marked as damaged."""
+        self.last_error = ""
+        """What was said of the last damaged packet."""
+        self._lost_at_end = False
+        self.container, self.stream = self._open("AUTO")
+
+    @property
+    def time_base(self) -> Fraction:
+        """Unit of the stream's times, in seconds."""
+        return Fraction(self.stream.time_base.numerator, self.stream.time_base.denominator)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    def frames(self, start: Fraction | None = None) -> Iterator[VideoFrame]:
+        """Frames in order of presentation, from one that is not after `start` (seconds on the file's clock).
+
+        Raises:
+            MediaError: the file cannot be read any more.
+        """
+        last: int | None = None
+        for frame in self._from(start):
+            last = frame.pts if frame.pts is not None else last
+            self.corrupt_frames += frame.is_corrupt
+            yield frame
+        if self._lost_at_end and last is not None:
+            yield from self._rest_after(last)
+
+    def _open(self, threads: Literal["AUTO", "SLICE"]) -> tuple[InputContainer, VideoStream]:
+        container = open_input(self.path)
+        try:
+            stream = main_video_stream(container)
+            if stream is None:
+                kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+                raise MediaError(f"{self.path} has no video stream, only {kinds or 'nothing'}")
+            if stream.codec_context is None:
+                raise MediaError(f"{self.path}: there is no decoder for its video stream (#{stream.index})")
+            stream.codec_context.thread_type = threads
+        except BaseException:
+            container.close()
+            raise
+        return container, stream
+
+    def _reopen(self, threads: Literal["AUTO", "SLICE"]) -> None:
+        self.container.close()
+        self.container, self.stream = self._open(threads)
+
+    def _from(self, start: Fraction | None) -> Iterator[VideoFrame]:
+        if start is not None and self._seek(start - _SEEK_MARGIN):
+            frames = self._decode()
+            first = next(frames, None)
+            if first is not None and first.pts is not None and first.pts * self.time_base <= start:
+                yield first
+                yield from frames
+                return
+            self._reopen("AUTO")  # a bad index led too far: go through the file from its beginning
+        yield from self._decode()
+
+    def _seek(self, time: Fraction) -> bool:
+        """Go to the keyframe before `time`; false where that is the beginning, or cannot be done."""
+        import av
+
+        if time <= 0:
+            return False
+        try:
+            self.container.seek(math.floor(time / self.time_base), stream=self.stream)
+        except av.error.FFmpegError as error:
+            _log.debug("%s: no seeking: %s", self.path, reason(error))
+            self._reopen("AUTO")
+            return False
+        return True
+
+    def _rest_after(self, last: int) -> Iterator[VideoFrame]:
+        """Frames after the one at `last`, which PyAV lost.
+
+        With several frames in flight, an error that shows only while the decoder is emptied hides the frames behind
+        it. Decoding the end once more, one frame at a time, gives them.
+        """
+        before = self.damaged_packets
+        self._reopen("SLICE")
+        self._seek(last * self.time_base - _SEEK_MARGIN)
+        for frame in self._decode():
+            if frame.pts is not None and frame.pts > last:
+                self.corrupt_frames += frame.is_corrupt
+                yield frame
+        self.damaged_packets = before  # those packets were counted the first time
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        import av
+
+        for packet in self._packets():
+            try:
+                yield from self.stream.codec_context.decode(packet)
+            except av.error.MemoryError as error:
+                raise MediaError(f"cannot decode {self.path}: {reason(error)}") from error
+            except av.error.FFmpegError as error:
+                self._count(error)
+                self._lost_at_end = packet is None
+
+    def _packets(self) -> Iterator[Packet[VideoStream] | None]:
+        """Packets of the stream, then `None`, which empties the decoder."""
+        import av
+
+        failures = 0
+        while failures < _MAX_FAILED_READS:
+            try:
+                for packet in self.container.demux(self.stream):
+                    failures = 0
+                    if packet.size:
+                        yield packet
+                break
+            except av.error.InvalidDataError as error:
+                failures += 1
+                self._count(error)
+            except av.error.FFmpegError as error:
+                raise MediaError(f"cannot read {self.path} any further: {reason(error)}") from error
+        yield None
+
+    def _count(self, error: Exception) -> None:
+        self.damaged_packets += 1
+        self.last_error = reason(error)
+        _log.debug("%s: damaged packet: %s", self.path, self.last_error)

@@ -1,0 +1,239 @@
+"""Which encoder, which pixel format, which options: settled before any work is done."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from esrgan.errors import MediaError, UsageError
+from esrgan_video.colour import Colour, PixelLayout
+from esrgan_video.container.formats import ContainerFormat
+from esrgan_video.container.hdr import encoder_parameters
+from esrgan_video.container.info import VideoInfo
+
+if TYPE_CHECKING:
+    from av.codec import Codec
+
+_log = logging.getLogger(__name__)
+
+_SHORT_NAMES = {
+    "h264": "libx264",
+    "avc": "libx264",
+    "hevc": "libx265",
+    "h265": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "ffv1": "ffv1",
+    "prores": "prores_ks",
+}
+"""Names of codecs, and the software encoder that stands for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """How the video is to be encoded. Everything that is left out is chosen: visually lossless, at the input's depth.
+
+    Raises:
+        UsageError: a quality below zero, or an option without a name.
+    """
+
+    codec: str | None = None
+    """`h264`, `hevc`, `av1`, `vp9`, `ffv1`, `prores`, or FFmpeg's name of any video encoder.
+
+    By default H.264 and, in WebM, VP9 (AV1 for more than 8 bits)."""
+    crf: float | None = None
+    """Constant quality, lower is better; the scale is the encoder's own."""
+    preset: str | None = None
+    """The encoder's name for a trade of speed against size."""
+    pix_fmt: str | None = None
+    """FFmpeg's pixel format; by default the input's depth and chroma sampling, or the nearest that loses nothing."""
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Any other options of the encoder, by FFmpeg's names."""
+
+    def __post_init__(self) -> None:
+        if self.crf is not None and not self.crf >= 0:
+            raise UsageError(f"--crf must be 0 or more, got {self.crf}")
+        if "" in self.extra:
+            raise UsageError("an encoder option has no name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderPlan:
+    """What the writer opens: every choice made."""
+
+    encoder: str
+    """FFmpeg's name of the encoder."""
+    pix_fmt: str
+    """Pixel format that the encoder is given."""
+    layout: PixelLayout
+    """Planes that frames must have: those of `pix_fmt`, made planar."""
+    colour: Colour
+    """Meaning of the code values, written as tags."""
+    options: Mapping[str, str]
+    """Options of the encoder."""
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    """What an encoder is told where the user says nothing."""
+
+    quality_option: str | None = None
+    quality: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_DEFAULTS = {
+    "libx264": _Defaults("crf", "18", {"preset": "medium"}),
+    "libx264rgb": _Defaults("crf", "18", {"preset": "medium"}),
+    "libx265": _Defaults("crf", "20", {"preset": "medium", "x265-params": "log-level=error"}),
+    "libsvtav1": _Defaults("crf", "24", {"preset": "6"}),
+    "libvpx-vp9": _Defaults("crf", "22", {"deadline": "good", "cpu-used": "2", "row-mt": "1"}),
+    "ffv1": _Defaults(None, None, {"level": "3", "slicecrc": "1"}),
+    "prores_ks": _Defaults(),
+    "h264_nvenc": _Defaults("cq", "18", {"preset": "p5", "rc": "vbr"}),
+    "hevc_nvenc": _Defaults("cq", "20", {"preset": "p5", "rc": "vbr"}),
+    "av1_nvenc": _Defaults("cq", "24", {"preset": "p5", "rc": "vbr"}),
+}
+"""Visually lossless for each encoder that has a scale of quality."""
+
+
+def plan_encoder(options: EncoderOptions, container: ContainerFormat, info: VideoInfo) -> EncoderPlan:
+    """Settle encoder, pixel format, colour and options.
+
+    Raises:
+        UsageError: an encoder, pixel format or option that does not exist; the message lists those that do.
+    """
+    codec = _find_encoder(options.codec or _default_codec(container, info.layout))
+    pix_fmt = options.pix_fmt or _nearest_pix_fmt(codec, info.layout)
+    if options.pix_fmt is not None:
+        _check_pix_fmt(codec, options.pix_fmt)
+    layout = PixelLayout.of(pix_fmt)
+    colour = info.colour.for_layout(layout)
+    if pix_fmt.startswith("yuvj"):  # deprecated: the same planes, and full range said by a tag
+        pix_fmt = pix_fmt.replace("yuvj", "yuv")
+        colour = replace(colour, full_range=True)
+    return EncoderPlan(
+        encoder=codec.name,
+        pix_fmt=pix_fmt,
+        layout=layout,
+        colour=colour,
+        options=_encoder_options(options, codec, info),
+    )
+
+
+def _default_codec(container: ContainerFormat, layout: PixelLayout) -> str:
+    if container.muxer == "webm":  # libvpx as PyAV carries it has 8 bits only
+        return "vp9" if layout.bits == 8 else "av1"
+    return "h264"
+
+
+def _find_encoder(name: str) -> Codec:
+    import av
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        codec = av.Codec(_SHORT_NAMES.get(name.lower(), name), "w")
+    except UnknownCodecError:
+        codec = None
+    if codec is None or codec.type != "video":
+        near = difflib.get_close_matches(name, [*_SHORT_NAMES, *_DEFAULTS], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(
+            f"unknown video codec {name!r}{hint}: use {', '.join(sorted(_SHORT_NAMES))}, or an encoder of FFmpeg's "
+            f"such as {', '.join(sorted(set(_DEFAULTS) - set(_SHORT_NAMES)))}"
+        )
+    return codec
+
+
+def _formats(codec: Codec) -> dict[str, PixelLayout]:
+    """Pixel formats that the encoder takes from memory, and the planes of each."""
+    found = {}
+    for video_format in codec.video_formats or ():
+        try:
+            found[video_format.name] = PixelLayout.of(video_format.name)
+        except MediaError:
+            continue
+    return found
+
+
+def _check_pix_fmt(codec: Codec, pix_fmt: str) -> None:
+    formats = _formats(codec)
+    if formats and pix_fmt not in formats:
+        raise UsageError(f"{codec.name} does not take --pix-fmt {pix_fmt}: use {', '.join(formats)}")
+
+
+def _nearest_pix_fmt(codec: Codec, source: PixelLayout) -> str:
+    """The encoder's format that keeps most of the source's, and of those the one with least to spare."""
+    wanted = _wanted(source, lossless=not codec.lossy)
+    formats = {
+        name: layout
+        for name, layout in _formats(codec).items()
+        if not layout.alpha
+        and not name.startswith("yuvj")
+        and (layout.model == wanted.model or codec.name == "libx264rgb")
+    }
+    if not formats:
+        return wanted.pix_fmt
+    best = min(formats, key=lambda name: _cost(formats[name], wanted, native=formats[name].holds(name)))
+    chosen = formats[best]
+    if chosen.bits < source.bits:
+        _log.warning("%s has no format of %d bits: the output has %d", codec.name, source.bits, chosen.bits)
+    if source.model == "yuv" and (chosen.chroma_x > source.chroma_x or chosen.chroma_y > source.chroma_y):
+        _log.warning("%s cannot hold the chroma of %s: the output is %s", codec.name, source.pix_fmt, best)
+    return best
+
+
+def _wanted(source: PixelLayout, *, lossless: bool) -> PixelLayout:
+    """What to look for: RGB and grey stay as they are in lossless files only, since few players show them otherwise."""
+    if source.model == "yuv" or lossless:
+        return PixelLayout(model=source.model, bits=source.bits, chroma_x=source.chroma_x, chroma_y=source.chroma_y)
+    chroma = 1 if source.model == "rgb" else 2
+    return PixelLayout(model="yuv", bits=source.bits, chroma_x=chroma, chroma_y=chroma)
+
+
+def _cost(layout: PixelLayout, wanted: PixelLayout, *, native: bool) -> tuple[int, ...]:
+    """What is lost first, then what is wasted, then whether samples must be repacked."""
+    lost_chroma = max(0, layout.chroma_x - wanted.chroma_x) + max(0, layout.chroma_y - wanted.chroma_y)
+    spare_chroma = max(0, wanted.chroma_x - layout.chroma_x) + max(0, wanted.chroma_y - layout.chroma_y)
+    lost_bits, spare_bits = max(0, wanted.bits - layout.bits), max(0, layout.bits - wanted.bits)
+    return lost_bits, lost_chroma, spare_chroma, spare_bits, not native
+
+
+def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo) -> dict[str, str]:
+    known = _known_options(codec)
+    defaults = _DEFAULTS.get(codec.name, _Defaults())
+    chosen = dict(defaults.options)
+    quality_option = defaults.quality_option or ("crf" if "crf" in known else None)
+    if options.crf is not None:
+        if quality_option is None:
+            raise UsageError(f"{codec.name} has no quality scale: leave out --crf {options.crf:g}")
+        chosen[quality_option] = f"{options.crf:g}"
+    elif quality_option is not None and defaults.quality is not None:
+        chosen[quality_option] = defaults.quality
+    if options.preset is not None:
+        if "preset" not in known:
+            raise UsageError(f"{codec.name} has no presets: leave out --preset {options.preset}")
+        chosen["preset"] = options.preset
+    for key, value in encoder_parameters(codec.name, info.mastering_display, info.light_level).items():
+        chosen[key] = f"{chosen[key]}:{value}" if key in chosen else value
+    _add_extra(chosen, options.extra, codec, known)
+    return chosen
+
+
+def _add_extra(chosen: dict[str, str], extra: Mapping[str, str], codec: Codec, known: frozenset[str]) -> None:
+    """Add the user's own options; lists of parameters are joined, everything else replaces what was chosen."""
+    for key, value in extra.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{codec.name} has no option {key!r}{hint}")
+        chosen[key] = f"{chosen[key]}:{value}" if key.endswith("-params") and key in chosen else value
+
+
+def _known_options(codec: Codec) -> frozenset[str]:
+    options = codec.create("video").supported_options
+    return frozenset(option.name for option in (*options.generic, *options.private))

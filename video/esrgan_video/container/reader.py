@@ -1,0 +1,172 @@
+"""`VideoReader`: the frames of a video file in order, each with its exact time."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from esrgan.errors import MediaError, UsageError
+from esrgan_video.container.decoder import Decoder
+from esrgan_video.container.frame import Frame, from_av
+from esrgan_video.container.info import VideoInfo, describe, measured_rate, rate_from_header
+from esrgan_video.container.timing import Timeline, TimeRange, with_times
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+_log = logging.getLogger(__name__)
+
+_FALLBACK_RATE = Fraction(25)
+"""Frames per second of streams without any time."""
+_REORDER = 16
+"""Frames that H.264 and HEVC may hold back for reordering, at most."""
+_DTS_ONLY = frozenset({"avi"})
+"""Demuxers of containers that store times of decoding only."""
+
+
+class VideoReader:
+    """Reads the main video stream of a file: the first that is not cover art.
+
+    Opening decodes the first frame. A damaged packet is counted and decoding goes on, with what the decoder
+    makes of it. Frames come in order of presentation, with strictly increasing times; see `Timeline` for files
+    that do not have them. One thread at a time may use a reader.
+
+    Args:
+        path: a file that FFmpeg can read.
+        time_range: the part to read. Where it has a start, or where the video starts before zero, all times are
+            moved so that the first frame is at zero: see `shift`.
+
+    Raises:
+        UsageError: no such file, or a range in which there is no frame.
+        MediaError: not a video, no video stream, a codec without decoder, or no frame that can be decoded.
+    """
+
+    def __init__(self, path: Path, time_range: TimeRange | None = None) -> None:
+        self.path = path
+        self.end = Fraction(0)
+        """Moment at which the last frame that was read ends, in seconds, after the shift."""
+        self._range = time_range or TimeRange()
+        self._decoder = Decoder(path)
+        try:
+            self._origin = Fraction(self._decoder.container.start_time or 0, 1_000_000)
+            self._time_base = self._decoder.time_base
+            self._rate, self._has_durations = self._find_rate()
+            self._usual_duration = max(1, round(1 / (self._rate * self._time_base)))
+            self._timeline = Timeline(self._time_base, self._usual_duration)
+            self._selected = self._select()
+            decoded, pts = self._first()
+            self._shift_ticks = pts if self._range.start else min(pts, 0)
+            self._first_frame = self._frame(decoded, pts)
+            self.info: VideoInfo = describe(
+                path, self._decoder.container, self._decoder.stream, self._rate, decoded, self._first_frame
+            )
+        except BaseException:
+            self._decoder.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._decoder.close()
+
+    @property
+    def shift(self) -> Fraction:
+        """Seconds that are taken off all times."""
+        return self._shift_ticks * self._time_base
+
+    @property
+    def time_range(self) -> TimeRange:
+        """The part that is read."""
+        return self._range
+
+    @property
+    def damaged_packets(self) -> int:
+        """Packets that could not be used, so far."""
+        return self._decoder.damaged_packets
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames there will be, as far as the header tells."""
+        total = self.info.frames_from_header
+        if total is not None and (self._range.start or self._range.end is not None):
+            length = total / self.info.rate
+            end = length if self._range.end is None else min(length, self._range.end)
+            total = max(1, math.ceil((end - (self._range.start or 0)) * self.info.rate))
+        if self._range.frames is None:
+            return total
+        return self._range.frames if total is None else min(total, self._range.frames)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames, once. What was damaged is logged at the end."""
+        yield self._first_frame
+        for decoded, pts in self._selected:
+            yield self._frame(decoded, pts)
+        self._report()
+
+    def _frame(self, decoded: VideoFrame, pts: int) -> Frame:
+        frame = from_av(decoded, pts=pts - self._shift_ticks, time_base=self._time_base)
+        if not self._has_durations:
+            frame = replace(frame, duration=0)
+        self.end = (frame.pts + (frame.duration or self._usual_duration)) * self._time_base
+        return frame
+
+    def _find_rate(self) -> tuple[Fraction, bool]:
+        """Frames per second, and whether the durations that the decoder derives from the header mean anything."""
+        stream = self._decoder.stream
+        rate = rate_from_header(stream)
+        if rate is not None:
+            return rate, True
+        return measured_rate(self.path, stream.index) or _FALLBACK_RATE, False
+
+    def _select(self) -> Iterator[tuple[VideoFrame, int]]:
+        """Decoded frames of the range with their times on the file's clock, in ticks."""
+        start = None if not self._range.start else self._origin + self._range.start
+        end = None if self._range.end is None else self._origin + self._range.end
+        reorder = _REORDER if self._decoder.container.format.name in _DTS_ONLY else 0
+        count = 0
+        for decoded, stamp in with_times(self._decoder.frames(start), reorder=reorder):
+            pts = self._timeline.place(stamp, int(decoded.duration or 0) if self._has_durations else 0)
+            time = pts * self._time_base
+            if start is not None and time < start:
+                continue
+            if end is not None and time >= end:
+                return
+            yield decoded, pts
+            count += 1
+            if count == self._range.frames:
+                return
+
+    def _first(self) -> tuple[VideoFrame, int]:
+        first = next(self._selected, None)
+        if first is not None:
+            return first
+        if self._timeline.placed:
+            start, end = self._range.start or 0, self._range.end
+            until = "" if end is None else f" and --end {float(end):g} s"
+            raise UsageError(f"{self.path} has no frame after --start {float(start):g} s{until}")
+        damage = self._decoder.damaged_packets
+        detail = f": {damage} damaged packet(s), {self._decoder.last_error}" if damage else ""
+        raise MediaError(f"{self.path}: not one frame of its video could be decoded{detail}")
+
+    def _report(self) -> None:
+        if self._decoder.damaged_packets:
+            _log.warning("%s: %d damaged packet(s) could not be decoded", self.path, self._decoder.damaged_packets)
+        if self._decoder.corrupt_frames:
+            _log.warning("%s: %d frame(s) were decoded with errors", self.path, self._decoder.corrupt_frames)
+        if self._timeline.repaired:
+            _log.warning("%s: %d timestamp(s) did not increase and were corrected", self.path, self._timeline.repaired)
+        if self._timeline.missing:
+            _log.info("%s: %d frame(s) had no timestamp; the frame rate gave it", self.path, self._timeline.missing)

@@ -1,0 +1,128 @@
+"""Times: the range of a trial, and timestamps that damaged or dts-only files do not give."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from esrgan.errors import UsageError
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+_DISCONTINUITY = 1
+"""Seconds that time may step back before it counts as a new clock (files joined end to end) and not as damage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeRange:
+    """Part of a video: frames shown at `start` or later, before `end`, and `frames` of them at most.
+
+    Times are seconds from the beginning of the file, as a player shows them.
+
+    Raises:
+        UsageError: a negative start, an end that is not after the start, or fewer than one frame.
+    """
+
+    start: Fraction | None = None
+    """First moment, in seconds; `None` is the beginning."""
+    end: Fraction | None = None
+    """First moment that is left out, in seconds; `None` is the end."""
+    frames: int | None = None
+    """Number of frames at most."""
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start < 0:
+            raise UsageError(f"--start must not be negative, got {float(self.start):g} s")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError(f"--end must be after --start, got {float(self.start or 0):g} s to {float(self.end):g} s")
+        if self.frames is not None and self.frames < 1:
+            raise UsageError(f"--frames must be at least 1, got {self.frames}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.start and self.end is None and self.frames is None
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the end may be left out."""
+        return self.end is not None or self.frames is not None
+
+
+class Timeline:
+    """Makes timestamps strictly increase, changing as few of them as possible.
+
+    Missing ones follow their predecessor by its duration. One that repeats or steps back a little is put one
+    tick after its predecessor. Where time steps back by more than a second, a new clock begins, and all that
+    follows is moved by the same amount.
+
+    Args:
+        time_base: unit of the timestamps, in seconds.
+        usual_duration: in ticks, for frames that have none.
+        strict: whether equal timestamps are put apart too.
+    """
+
+    def __init__(self, time_base: Fraction, usual_duration: int, *, strict: bool = True) -> None:
+        self._clock_step = math.ceil(_DISCONTINUITY / time_base)
+        self._usual_duration = max(1, usual_duration)
+        self._least_step = 1 if strict else 0
+        self._last: int | None = None
+        self._last_duration = 0
+        self._offset = 0
+        self.placed = 0
+        """Timestamps that were asked for."""
+        self.repaired = 0
+        """Timestamps that were changed; those that were missing do not count."""
+        self.missing = 0
+        """Timestamps that were not there."""
+
+    def place(self, stamp: int | None, duration: int) -> int:
+        """The timestamp to use for a frame or packet that says `stamp` and lasts `duration` ticks (0: unknown)."""
+        self.placed += 1
+        expected = 0 if self._last is None else self._last + (self._last_duration or self._usual_duration)
+        if stamp is None:
+            self.missing += 1
+            placed = expected
+        else:
+            placed = stamp + self._offset
+            if self._last is not None and placed < self._last + self._least_step:
+                self.repaired += 1
+                if self._last - placed > self._clock_step:
+                    self._offset += expected - placed
+                    placed = expected
+                else:
+                    placed = self._last + self._least_step
+        self._last, self._last_duration = placed, duration
+        return placed
+
+
+def with_times(frames: Iterator[VideoFrame], *, reorder: int) -> Iterator[tuple[VideoFrame, int | None]]:
+    """Pair each frame, in order of presentation, with its timestamp.
+
+    Args:
+        frames: as decoded.
+        reorder: 0 where the container stores times of presentation. Where it stores times of decoding only (AVI),
+            the timestamps are right as a set but not in order: the n-th frame then gets the n-th smallest, looking
+            this many frames ahead.
+    """
+    if not reorder:
+        yield from ((frame, frame.pts) for frame in frames)
+        return
+    waiting: deque[VideoFrame] = deque()
+    times: list[float] = []
+    for frame in itertools.chain(frames, itertools.repeat(None)):
+        if frame is not None:
+            waiting.append(frame)
+            heapq.heappush(times, math.inf if frame.pts is None else frame.pts)
+        if waiting and (frame is None or len(waiting) > reorder):
+            time = heapq.heappop(times)
+            yield waiting.popleft(), None if time == math.inf else int(time)
+        elif frame is None:
+            return

@@ -1,0 +1,155 @@
+"""Upscaling still images at their full depth, with their alpha."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from esrgan.errors import EngineError
+from esrgan_video.images.reading import read_image
+from esrgan_video.images.still import Pixels, StillImage, check_pixels
+from esrgan_video.images.writing import check_quality, check_target, write_image
+from esrgan_video.protocol import BatchUpscaler
+from esrgan_video.size import OutputSize, resize
+
+
+def upscale_image(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    upscaler: BatchUpscaler,
+    size: OutputSize | None = None,
+    quality: int = 95,
+    lossless: bool = False,
+) -> StillImage:
+    """Upscale one image file into another; what cannot succeed is refused before the network runs.
+
+    Args:
+        source: see `read_image`.
+        target: see `write_image`; replaced if it exists.
+        upscaler: the network.
+        size: of the output; the network's own scale by default.
+        quality: of JPEG and WebP, 1 to 100.
+        lossless: WebP without loss.
+
+    Returns:
+        The upscaled image as it was handed to the writer.
+
+    Raises:
+        UsageError: as `read_image` and `check_target`, among them a target that is the source.
+        MediaError: the source cannot be read, or the target not be written.
+        EngineError: the network cannot run, or the output does not fit into memory.
+    """
+    source, target = Path(source), Path(target)
+    check_quality(quality)
+    check_target(target, source=source)
+    image = read_image(source)
+    size = size or OutputSize()
+    width, height = size.resolve(image.width, image.height, upscaler.scale)
+    check_target(target, source=source, width=width, height=height, is_transparent=image.is_transparent)
+    large = StillImage(upscale_pixels(image.pixels, upscaler, size), image.metadata)
+    write_image(target, large, quality=quality, lossless=lossless)
+    return large
+
+
+def upscale_pixels(pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | None = None) -> Pixels:
+    """Upscale one image in memory.
+
+    - Colours go through the network as float32 at their full depth, and are rounded half up.
+    - Grey goes through as three equal channels and is the mean of what comes back: a mean lowers the
+      network's noise most, and grey has no primaries that a luma formula could weigh.
+    - Alpha goes through likewise, as a picture of its own. One value everywhere is kept as it is, and so is
+      alpha wherever the input is flat (3x3 pixels): opaque stays opaque.
+    - Colours that cannot be seen (alpha 0) are first replaced by the nearest that can, so that nothing bleeds
+      across the edge.
+
+    Args:
+        pixels: see `Pixels`.
+        upscaler: the network.
+        size: of the output; the network's own scale by default.
+
+    Returns:
+        As `pixels`, same channels and dtype, in the new size.
+
+    Raises:
+        UsageError: another shape or dtype.
+        EngineError: the network cannot run, or memory does not suffice for its output.
+    """
+    check_pixels(pixels)
+    input_height, input_width, _ = pixels.shape
+    width, height = (size or OutputSize()).resolve(input_width, input_height, upscaler.scale)
+    try:
+        return _upscale(pixels, upscaler, height, width)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise EngineError(
+            f"not enough memory for the output of {input_width}x{input_height} pixels at network scale {upscaler.scale}"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's CPU allocator has no exception type of its own.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _upscale(pixels: Pixels, upscaler: BatchUpscaler, height: int, width: int) -> Pixels:
+    if pixels.shape[2] in (1, 3):
+        return _upscale_planes(pixels, upscaler, height, width)
+    colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
+    large_colours = _upscale_planes(_bled(colours, alpha[:, :, 0] > 0), upscaler, height, width)
+    return np.concatenate((large_colours, _upscale_alpha(alpha, upscaler, height, width)), axis=2)
+
+
+def _upscale_planes(planes: Pixels, upscaler: BatchUpscaler, height: int, width: int) -> Pixels:
+    """`(H, W, 1 or 3)` -> `(height, width, 1 or 3)`."""
+    peak = np.iinfo(planes.dtype).max
+    channels = planes.shape[2]
+    values = torch.from_numpy(planes.astype(np.float32) / np.float32(peak))
+    batch = values.permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()  # (1, 3, H, W)
+    with torch.inference_mode():
+        large = upscaler(batch)
+        if channels == 1:
+            large = large.mean(dim=1, keepdim=True)
+        return _quantised(resize(large, height, width), peak).astype(planes.dtype)
+
+
+def _quantised(batch: Tensor, peak: int) -> NDArray[np.uint8] | NDArray[np.int32]:
+    """`(1, C, H, W)` in 0..1 -> `(H, W, C)` in 0..peak, rounded half up."""
+    levels = batch.clamp(0, 1).mul_(peak).add_(0.5).floor_()
+    integers = levels[0].permute(1, 2, 0).to(torch.uint8 if peak == 255 else torch.int32)
+    return integers.contiguous().cpu().numpy()
+
+
+def _upscale_alpha(alpha: Pixels, upscaler: BatchUpscaler, height: int, width: int) -> Pixels:
+    """`(H, W, 1)` -> `(height, width, 1)`."""
+    if alpha.min() == alpha.max():
+        return np.full((height, width, 1), alpha.flat[0], alpha.dtype)
+    large = _upscale_planes(alpha, upscaler, height, width)
+    kernel = np.ones((3, 3), np.uint8)
+    plane = np.ascontiguousarray(alpha[:, :, 0])
+    flat = cv2.erode(plane, kernel) == cv2.dilate(plane, kernel)
+    rows = np.arange(height) * alpha.shape[0] // height
+    columns = np.arange(width) * alpha.shape[1] // width
+    kept, values = flat[rows][:, columns], plane[rows][:, columns]
+    return np.where(kept, values, large[:, :, 0])[:, :, None]
+
+
+def _bled(colours: Pixels, visible: NDArray[np.bool_]) -> Pixels:
+    """Give each invisible pixel the colour of the nearest visible one."""
+    if visible.all() or not visible.any():
+        return colours
+    _, labels = cv2.distanceTransformWithLabels(
+        (~visible).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    positions = np.flatnonzero(visible)
+    sources = np.zeros(len(positions) + 1, np.intp)  # the visible pixels have labels from 1
+    sources[labels[visible]] = positions
+    filled: Pixels = colours.reshape(-1, colours.shape[2])[sources[labels]]
+    return filled
