@@ -62,7 +62,7 @@ def test_vgg_style_192_has_six_stages_and_ends_at_3x3():
 def test_the_papers_discriminator_has_the_published_number_of_weights():
     with torch.device("meta"):
         network = VGGStyleDiscriminator()
-    # Counted by hand: convolutions 9,359,872 + biases 64, normalisation 2 x 4,096 ... as BasicSR prints it.
+    # As BasicSR's log of an ESRGAN run says.
     assert sum(parameter.numel() for parameter in network.parameters()) == 14_499_401
 
 
@@ -76,7 +76,7 @@ def test_unet_gives_basicsrs_logits_gradients_and_power_iteration(theirs, skip, 
     assert_same(results(ours, image(24), training=training), results(other, image(24), training=training))
 
 
-def test_two_passes_before_one_backward_pass_work(theirs):
+def test_two_passes_before_one_backward_pass_work():
     for network, side in ((VGGStyleDiscriminator(num_feat=2), 128), (UNetDiscriminatorSN(num_feat=2), 16)):
         network.double()
         loss = network(image(side)).mean() - network(image(side) / 2).mean()

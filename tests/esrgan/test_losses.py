@@ -68,14 +68,6 @@ def test_no_logit_is_too_large(size):
         assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, (real, fake)))
 
 
-def test_the_generator_learns_from_both_terms():
-    real, fake = logits(4), logits(5)
-    only_first = F.softplus(real - fake.mean()).mean()
-    (all_of_it,) = torch.autograd.grad(ragan_generator_loss(real, fake), fake)
-    (of_the_first,) = torch.autograd.grad(only_first, fake)
-    assert of_the_first.norm() > 0.1 * all_of_it.norm()
-
-
 def test_the_weight_is_the_generators_alone():
     loss, real, fake = RelativisticGANLoss(loss_weight=5e-3), logits(6), logits(7)
     torch.testing.assert_close(loss.generator(real, fake), 5e-3 * ragan_generator_loss(real, fake))
@@ -109,7 +101,7 @@ def test_a_negative_weight_is_refused():
 
 @pytest.fixture(scope="module")
 def features() -> torch.nn.Sequential:
-    """torchvision's own VGG19 with random weights that keep the size of the signal."""
+    """The VGG19 of torchvision with random weights that keep the size of the signal."""
     from torchvision.models.vgg import cfgs, make_layers
 
     generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -144,7 +145,12 @@ class CallsOpen(Malicious):
         return open, (self.target, "w")
 
 
-@pytest.mark.parametrize("payload", [Malicious, CallsOpen])
+class CallsSystem(Malicious):
+    def __reduce__(self):
+        return os.system, (f"touch '{self.target}'",)
+
+
+@pytest.mark.parametrize("payload", [Malicious, CallsOpen, CallsSystem])
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 @pytest.mark.parametrize("place", ["value", "beside"])
 def test_a_pickle_that_wants_to_run_code_is_refused_and_runs_nothing(tmp_path, state, payload, kind, place):

@@ -83,6 +83,7 @@ def test_both_keys_of_basicsr_share_their_bytes(tmp_path, make):
     path = save_network(loaded, tmp_path / "w.pth")
     single = tmp_path / "single.pth"
     torch.save({"params": loaded.network.state_dict()}, single)
+    assert set(torch.load(path, weights_only=True)) == {"params", "params_ema"}
     assert path.stat().st_size < 1.5 * single.stat().st_size
 
 

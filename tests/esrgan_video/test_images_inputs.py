@@ -103,6 +103,21 @@ def test_many_inputs_need_a_folder(tmp_path):
         plan_outputs([Path("a.png"), Path("b.png")], tmp_path / "file")
 
 
+def test_folder_as_input_needs_a_folder_whatever_is_in_it(tmp_path):
+    with pytest.raises(UsageError, match="folder"):
+        plan_outputs([Path("a.png")], tmp_path / "c.png", many=True)
+
+
+def test_extension_is_for_its_kind_among_images_and_videos(tmp_path):
+    mixed = [Path("a.jpg"), Path("b.avi")]
+    assert _names([target for _, target in plan_outputs(mixed, tmp_path, ext="png")]) == ["a_out.png", "b_out.mkv"]
+    assert _names([target for _, target in plan_outputs(mixed, tmp_path, ext="mp4")]) == ["a_out.jpg", "b_out.mp4"]
+    with pytest.raises(UsageError, match="gif"):
+        plan_outputs(mixed, tmp_path, ext="gif")
+    with pytest.raises(UsageError, match="png"):
+        plan_outputs([Path("a.avi"), Path("b.avi")], tmp_path, ext="png")
+
+
 def test_equal_results_are_refused_before_the_work(tmp_path):
     sources = [Path("x/a.png"), Path("x/a.jpg")]
     assert _names([target for _, target in plan_outputs(sources, tmp_path)]) == ["a_out.png", "a_out.jpg"]

@@ -78,7 +78,8 @@ def test_png_keeps_every_bit(tmp_path, content, dtype, channels, height, width):
 
 
 def test_png_of_many_stripes_keeps_every_bit(tmp_path):
-    pixels = smooth(900, 700, 4)  # 2.5 MB, filtered 1 MB at a time
+    dots = noise(1, 700, 4) * (noise(1, 700, 4, seed=1) < 20)
+    pixels = np.repeat(dots, 900, axis=0)  # 2.5 MB, filtered 1 MB at a time, each row best told by that above
     write_image(tmp_path / "a.png", StillImage(pixels))
     np.testing.assert_array_equal(np.asarray(opened(tmp_path / "a.png")), pixels)
 
@@ -265,6 +266,14 @@ def test_colour_chunks_and_texts_of_a_png_are_kept_in_png(tmp_path):
     assert info["gamma"] == 1.0
     assert info["parameters"] == "a cat, 20 steps"
     assert info["Title"] == "ü"
+
+
+def test_profile_takes_the_place_of_the_srgb_chunk(tmp_path):
+    kept = ((b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 45455)))
+    for profile, expected in ((SRGB, {"icc_profile", "gamma"}), (None, {"srgb", "gamma"})):
+        metadata = ImageMetadata(icc_profile=profile, png_chunks=kept)
+        write_image(tmp_path / "a.png", StillImage(smooth(5, 6, 3), metadata))
+        assert set(opened(tmp_path / "a.png").info) == expected
 
 
 def test_real_images_keep_depth_alpha_and_metadata(assets, tmp_path):

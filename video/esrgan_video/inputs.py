@@ -105,15 +105,31 @@ def _result_suffix(source: Path, ext: str) -> str:
 
 
 def plan_outputs(
-    sources: Sequence[Path], output: str | os.PathLike[str], *, suffix: str = "out", ext: str = "auto"
+    sources: Sequence[Path],
+    output: str | os.PathLike[str],
+    *,
+    suffix: str = "out",
+    ext: str = "auto",
+    many: bool = False,
 ) -> list[tuple[Path, Path]]:
-    """Pair every source with its result (see `output_path`), before any work starts.
+    """Pair every source with its result, before any work starts.
+
+    Args:
+        sources: from `expand_inputs`.
+        output: see `output_path`.
+        suffix: see `output_path`.
+        ext: see `output_path`; among images and videos together it is for the kind that it belongs to.
+        many: `output` must be a folder though there is one source, because more might have come.
 
     Raises:
         UsageError: as `output_path`, or two sources with the same result, or a result that would replace a source.
     """
-    many = len(sources) > 1
-    pairs = [(source, output_path(source, output, suffix=suffix, ext=ext, many=many)) for source in sources]
+    many = many or len(sources) > 1
+    is_mixed = len({is_video(source) for source in sources}) > 1
+    pairs = [
+        (source, output_path(source, output, suffix=suffix, ext=_ext_for(source, ext, is_mixed), many=many))
+        for source in sources
+    ]
     real_sources = {os.path.realpath(source): source for source in sources}
     taken: dict[str, Path] = {}
     for source, target in pairs:
@@ -124,3 +140,8 @@ def plan_outputs(
         if first is not source:
             raise UsageError(f"{first} and {source} would both become {target}: rename one, or use another ext")
     return pairs
+
+
+def _ext_for(source: Path, ext: str, is_mixed: bool) -> str:
+    others = IMAGE_SUFFIXES if is_video(source) else VIDEO_OUTPUT_SUFFIXES
+    return "auto" if is_mixed and f".{ext.lstrip('.').lower()}" in others else ext

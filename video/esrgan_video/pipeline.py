@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -31,6 +30,7 @@ from esrgan_video.container import (
     plan_encoder,
     plan_streams,
 )
+from esrgan_video.container.target import check_paths, finished_under
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import BatchUpscaler
 from esrgan_video.size import OutputSize, resize
@@ -121,7 +121,7 @@ def upscale_video(
     """
     source, target = Path(source), Path(target)
     container = format_of(target)
-    _check_paths(source, target)
+    check_paths(source, target)
     if batch is not None and batch < 1:
         raise UsageError(f"--batch must be at least 1, got {batch}")
     time_range = TimeRange(start=_exact(start), end=_exact(end), frames=frames)
@@ -133,8 +133,9 @@ def upscale_video(
         streams = plan_streams(source, info.stream_index, container, drop_unsupported=drop_unsupported)
         _warn(reader, encoder_plan, milliseconds=container.milliseconds)
         job = _Job(upscaler, encoder_plan, width, height, batch)
-        with _finished_under(target) as unfinished:
-            with VideoWriter(
+        with (
+            finished_under(target) as unfinished,
+            VideoWriter(
                 unfinished,
                 info=info,
                 size=(width, height),
@@ -143,8 +144,9 @@ def upscale_video(
                 time_range=time_range,
                 shift=reader.shift,
                 expected_end=_expected_end(reader),
-            ) as writer:
-                count = _run(reader, writer, job, progress)
+            ) as writer,
+        ):
+            count = _run(reader, writer, job, progress)
         return VideoResult(
             path=target,
             frames=count,
@@ -261,33 +263,33 @@ def _finish(large: Tensor, beyond: Tensor, source: Frame, job: _Job) -> tuple[Te
     The network works on 0..1. Super-white, super-black and colours out of gamut (`beyond`) go around it, so that they
     are in the output as they were in the input.
     """
-    rgb = resize(large, job.height, job.width).clamp(0, 1)
-    rgb += F.interpolate(beyond, size=(job.height, job.width), mode="bilinear", align_corners=False)
+    # Networks give channels-last memory; planes are what comes next.
+    rgb = resize(large, job.height, job.width).contiguous().clamp_(0, 1)
+    _add_enlarged(rgb, beyond)
     if source.layout.model == "grey":  # a network may tint what has no colour
         rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     return from_rgb(rgb, job.encoder.layout, job.encoder.colour)
 
 
+def _add_enlarged(large: Tensor, small: Tensor) -> None:
+    """Add `small`, its pixels repeated, to `large` in place: `(1, C, H, W)` and `(1, C, h, w)`."""
+    (height, width), (rows, columns) = large.shape[-2:], small.shape[-2:]
+    if height % rows or width % columns:
+        large += F.interpolate(small, size=(height, width), mode="nearest-exact")
+    else:
+        blocks = large.view(1, -1, rows, height // rows, columns, width // columns)
+        blocks += small.unsqueeze(3).unsqueeze(5)
+
+
 def _exact(seconds: float | Fraction | None) -> Fraction | None:
     # The shortest decimal that means this float: 0.1 is a tenth, not 0.1000000000000000055.
-    return Fraction(str(seconds)) if isinstance(seconds, float) else None if seconds is None else Fraction(seconds)
+    return None if seconds is None else Fraction(str(seconds))
 
 
 def _expected_end(reader: VideoReader) -> Fraction | None:
     if not reader.time_range.ends_early or reader.expected_frames is None:
         return None
     return reader.first_frame.time + reader.expected_frames / reader.info.rate
-
-
-def _check_paths(source: Path, target: Path) -> None:
-    if not source.exists():
-        raise UsageError(f"no such file: {source}")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder: name a file")
-    if not target.parent.is_dir():
-        raise UsageError(f"cannot write {target}: the folder {target.parent} does not exist")
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"the output {target} is the input: write to another file")
 
 
 def _warn(reader: VideoReader, encoder: EncoderPlan, *, milliseconds: bool) -> None:
@@ -300,21 +302,6 @@ def _warn(reader: VideoReader, encoder: EncoderPlan, *, milliseconds: bool) -> N
         _log.warning("%s: colour matrix %d is treated as BT.2020's", info.path, info.colour.matrix)
     if not reader.time_range.start and reader.shift:
         _log.warning("%s starts %.3f s before zero: all times are moved to start there", info.path, -reader.shift)
-    if milliseconds and (1 / info.time_base) % 1000 != 0 or info.time_base.denominator > 1000:
+    if milliseconds and (info.time_base * 1000).denominator != 1:
         _log.info("%s: times are rounded to milliseconds, as the container stores them", info.path)
     _log.info("%s: encoding with %s, %s", info.path, encoder.encoder, encoder.pix_fmt)
-
-
-@contextlib.contextmanager
-def _finished_under(target: Path) -> Iterator[Path]:
-    """A hidden file beside `target` that gets its name when the block ends well, and is deleted otherwise."""
-    unfinished = target.with_name(f".{target.stem}.part{target.suffix}")
-    try:
-        yield unfinished
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())  # else a power cut could leave the name on an empty file
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise MediaError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

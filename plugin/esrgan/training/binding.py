@@ -202,4 +202,3 @@ def thaw(value: Any) -> Any:
     if isinstance(value, tuple):
         return [thaw(inner) for inner in value]
     return value
-

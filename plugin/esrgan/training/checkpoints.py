@@ -85,7 +85,15 @@ def read_state(file: Path) -> Checkpoint | StockState:
         values = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UsageError(f"the checkpoint {file} does not exist") from error
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        LookupError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         raise FailedError(f"{file}: is damaged or not a checkpoint: {str(error).splitlines()[0]}") from error
     try:
         return _parse(values)

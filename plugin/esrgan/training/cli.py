@@ -1,4 +1,4 @@
-"""The `basicsr` command: upstream's training and testing, with plugins registered first."""
+"""The `basicsr` command: parse, call one function, turn an error into lines and an exit code."""
 
 from __future__ import annotations
 
@@ -6,81 +6,181 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args
 
-from esrgan.errors import EsrganError, UsageError
-from esrgan.training.compat import patch_torchvision
+from esrgan.errors import EsrganError, MissingExtraError
 
-PLUGIN_GROUP = "basicsr.plugins"
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `basicsr train|test|prepare`; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command; returns its exit code: 0 done, 1 failed, 2 wrong call, 130 interrupted."""
+    parser = build_parser()
+    given = parser.parse_args(arguments)
     try:
-        return _run(arguments)
+        return int(given.run(given))
     except EsrganError as error:
-        sys.stderr.write(f"basicsr: {error}\n")
+        if os.environ.get("RANK", "0") == "0":  # the other processes fail alike
+            sys.stderr.write("".join(f"basicsr: {line}\n" for line in str(error).splitlines()))
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("basicsr: interrupted\n")
-        return 130
+        return _INTERRUPTED
 
 
-def _run(arguments: list[str]) -> int:
-    if arguments and arguments[0] == "prepare":
-        return _prepare(arguments[1:])
-    if not arguments or arguments[0] not in ("train", "test"):
-        sys.stderr.write(_USAGE)
-        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
-    patch_torchvision()
-    for plugin in entry_points(group=PLUGIN_GROUP):
-        plugin.load()()
-    # Upstream's pipelines read their options from sys.argv, and write below the folder they are given.
-    sys.argv = [f"basicsr {arguments[0]}", *arguments[1:]]
-    _require_options_file(arguments[1:])
-    if arguments[0] == "train":
-        from basicsr.train import train_pipeline
-
-        train_pipeline(os.getcwd())
-    else:
-        from basicsr.test import test_pipeline
-
-        test_pipeline(os.getcwd())
-    return 0
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    parser = argparse.ArgumentParser("basicsr", description="Train and test networks with BasicSR and its plugins.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_test(commands)
+    _add_check(commands)
+    _add_prepare(commands)
+    return parser
 
 
-_USAGE = """\
-usage: basicsr train -opt FILE      train from a YAML options file
-       basicsr test -opt FILE       evaluate weights
-       basicsr prepare IMAGES -o DIR  cut photographs into training pairs
-"""
+def _add_options_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-opt", type=Path, required=True, metavar="FILE", help="options file (YAML)")
+    parser.add_argument(
+        "--force_yml",
+        "--force-yml",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY:KEY=VALUE",
+        help="values in place of the file's: train:ema_decay=0.999 train:optim_g:lr=1e-4",
+    )
 
 
-def _require_options_file(arguments: Sequence[str]) -> None:
-    if "-opt" not in arguments or arguments.index("-opt") + 1 == len(arguments):
-        raise UsageError("no options file: use -opt FILE")
-    path = Path(arguments[arguments.index("-opt") + 1])
-    if not path.is_file():
-        raise UsageError(f"options file not found: {path}")
+def _add_launching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="what starts several processes"
+    )
+    parser.add_argument("--debug", action="store_true", help="validate, save and log every few iterations")
+    # torch.distributed.launch passes one or the other, by its version.
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=None, help=argparse.SUPPRESS)
 
 
-def _prepare(arguments: Sequence[str]) -> int:
-    from esrgan.training.prepare import PrepareOptions, prepare
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("train", help="train a network", description="Train a network.")
+    _add_options_file(parser)
+    _add_launching(parser)
+    parser.add_argument(
+        "--auto_resume", "--auto-resume", action="store_true", help="continue from the newest checkpoint of the run"
+    )
+    parser.set_defaults(run=_train)
 
-    parser = argparse.ArgumentParser("basicsr prepare", description="Cut photographs into HR and bicubic LR pairs.")
+
+def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("test", help="measure a network", description="Measure a network, save its pictures.")
+    _add_options_file(parser)
+    _add_launching(parser)
+    parser.add_argument("--auto_resume", "--auto-resume", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=_test)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="find what is wrong before a run",
+        description="Check options, images and weights, and estimate memory and time. Exit code 1 for any problem.",
+    )
+    _add_options_file(parser)
+    parser.add_argument(
+        "--steps", type=int, default=3, help="iterations to measure the time of; 0 for none (default: %(default)s)"
+    )
+    parser.set_defaults(run=_check)
+
+
+def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "prepare",
+        help="cut photographs into training pairs",
+        description="Cut photographs into HR sub-images and their bicubic LR. An interrupted run continues.",
+    )
     parser.add_argument("images", type=Path, help="folder of photographs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder that gets hr/ and lr/")
     parser.add_argument("--scale", type=int, default=4, help="size ratio of HR to LR (default: %(default)s)")
     parser.add_argument("--crop", type=int, default=160, help="side of an HR sub-image; 0 keeps whole images")
     parser.add_argument("--step", type=int, default=80, help="distance between sub-images (default: %(default)s)")
+    parser.add_argument("--convert", action="store_true", help="make grey images and images with alpha RGB")
+    parser.add_argument("--meta_info", "--meta-info", action="store_true", help="also write meta_info.txt")
+    parser.add_argument("--lmdb", action="store_true", help="also write hr.lmdb and lr.lmdb")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
-    given = parser.parse_args(arguments)
-    options = PrepareOptions(scale=given.scale, crop=given.crop or None, step=given.step)
-    count = prepare(given.images, given.output, options, workers=given.workers)
-    sys.stdout.write(f"{count} pairs in {given.output}\n")
+    parser.add_argument(
+        "--progress", choices=_progress_modes(), default="auto", help="bar, lines, json or none (default: auto)"
+    )
+    parser.set_defaults(run=_prepare)
+
+
+def _progress_modes() -> tuple[str, ...]:
+    from esrgan.progress import ProgressMode
+
+    return get_args(ProgressMode)
+
+
+def _train(given: argparse.Namespace) -> int:
+    _require_basicsr()
+    from esrgan.training.launch import launched
+    from esrgan.training.options import read_options
+    from esrgan.training.parts import register_all
+    from esrgan.training.train_run import train
+
+    register_all()
+    options = read_options(given.opt, "train", overrides=given.force_yml, debug=given.debug)
+    port = (options.run.dist_params or {}).get("port")
+    with launched(given.launcher, options.run.num_gpu, port=port, local_rank=given.local_rank) as launch:
+        return 0 if train(options, launch, auto_resume=given.auto_resume) else _INTERRUPTED
+
+
+def _test(given: argparse.Namespace) -> int:
+    _require_basicsr()
+    from esrgan.training.launch import launched
+    from esrgan.training.options import read_options
+    from esrgan.training.parts import register_all
+    from esrgan.training.testing import run_test
+
+    register_all()
+    options = read_options(given.opt, "test", overrides=given.force_yml, debug=given.debug)
+    port = (options.run.dist_params or {}).get("port")
+    with launched(given.launcher, options.run.num_gpu, port=port, local_rank=given.local_rank) as launch:
+        run_test(options, launch)
     return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    _require_basicsr()
+    from esrgan.training.check import check
+    from esrgan.training.parts import register_all
+
+    register_all()
+    return check(given.opt, overrides=given.force_yml, steps=given.steps)
+
+
+def _prepare(given: argparse.Namespace) -> int:
+    from esrgan.training.prepare import PrepareOptions, prepare
+
+    options = PrepareOptions(
+        scale=given.scale,
+        crop=given.crop or None,
+        step=given.step,
+        convert=given.convert,
+        meta_info=given.meta_info,
+        lmdb=given.lmdb,
+    )
+    result = prepare(given.images, given.output, options, workers=given.workers, progress=given.progress)
+    sys.stdout.write(f"{result.pairs} pairs in {given.output}\n")
+    for line in result.problems:
+        sys.stderr.write(f"basicsr: {line}\n")
+    return 1 if result.problems else 0
+
+
+def _require_basicsr() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("basicsr") is None:
+        raise MissingExtraError("training", "train")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from esrgan.errors import DataError
+from esrgan.errors import DataError, FailedError
 from esrgan.weights.atomic import written_beside
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -95,13 +95,13 @@ def write_png(file: Path, image: NDArray[np.uint8]) -> None:
     """Write `(H, W, 3)` BGR or `(H, W)` grey uint8 as PNG, whole or not at all.
 
     Raises:
-        DataError: it cannot be written.
+        FailedError: it cannot be written.
     """
     done, data = cv2.imencode(".png", image)
     if not done:
-        raise DataError(f"{file}: cannot be encoded as PNG")
+        raise FailedError(f"{file}: cannot be encoded as PNG")
     try:
         with written_beside(file) as temporary:
             temporary.write_bytes(data.tobytes())
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror or error}") from error
+        raise FailedError(f"{file}: cannot be written: {error.strerror or error}") from error

@@ -168,9 +168,7 @@ def _check_call(
 ) -> None:
     """Note the arguments of `component` that `part` does not take, and the ones that it lacks.
 
-    Args:
-        given: arguments that do not come from the options.
-        also: keys that may be there and are no arguments.
+    `given` are arguments that do not come from the options; `also` are keys that may be there and are none.
     """
     if part is None:
         return

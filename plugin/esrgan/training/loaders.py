@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ class TrainingData:
                 f"of {self.batch_size}: raise dataset_enlarge_ratio or lower batch_size_per_gpu"
             )
 
-    def batches(self, start: Position) -> Iterator[tuple[dict[str, Any], Position]]:
+    def batches(self, start: Position) -> Generator[tuple[dict[str, Any], Position]]:
         """Yield each batch with the position after it."""
         position = start
         while True:

@@ -33,8 +33,10 @@ def register_all() -> None:
     for plugin in entry_points(group=PLUGIN_GROUP):
         try:
             plugin.load()()
-        except Exception as error:  # noqa: BLE001 - whatever a plugin of others raises
-            raise FailedError(f"the BasicSR plugin {plugin.name!r} ({plugin.value}) cannot be loaded: {error}") from error
+        except Exception as error:
+            raise FailedError(
+                f"the BasicSR plugin {plugin.name!r} ({plugin.value}) cannot be loaded: {error}"
+            ) from error
         _log.debug("registered the plugin %s", plugin.name)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from esrgan.training.checkpoints import Checkpoint, StockState, load_model_state, newest_state, read_state
 from esrgan.training.folders import RunFolders
-from esrgan.training.launch import Launch
 from esrgan.training.loaders import Position
+from esrgan.training.loop import Parts
 from esrgan.training.options import RunOptions
 from esrgan.training.random_state import restore_random_state
 
@@ -72,23 +72,27 @@ def prepare_options(opt: dict[str, Any], run: RunOptions, start: Start) -> None:
             paths[f"param_key_{label}"] = "params"
 
 
-def restore(model: Any, start: Start, launch: Launch, *, batch_size: int, seed: int) -> Position:
-    """Put the networks, optimisers and random generators where they were; returns the position in the data.
+def restore(start: Start, parts: Parts) -> Position:
+    """Put the networks, optimisers, scores and random generators where they were; returns the position in the data.
 
     Raises:
         FailedError: the checkpoint is of another network.
     """
-    state = start.state
+    state, model, launch = start.state, parts.model, parts.launch
     if isinstance(state, StockState):
         model.resume_training(state.values)
         _log.warning("%s is BasicSR's: it holds no random states, so the run goes on, but not exactly", start.file)
         return Position(state.epoch + 1)
     load_model_state(model, state.model)
+    parts.validator.best.values = {name: dict(scores) for name, scores in state.best.items()}
     if launch.rank < len(state.random):
         restore_random_state(state.random[launch.rank])
-    same = (state.world_size, state.batch_size, state.seed) == (launch.world_size, batch_size, seed)
-    if same:
+    _log.info("continues after iteration %s from %s", f"{state.iteration:,}", start.file)
+    if parts.run.manual_seed not in (None, state.seed):
+        _log.warning("manual_seed is left at %d, with which the run began", state.seed)
+    batch_size = parts.data.batch_size
+    if (state.world_size, state.batch_size) == (launch.world_size, batch_size):
         return state.position
-    _log.warning("another batch size, seed or number of processes than in %s: not an exact continuation", start.file)
+    _log.warning("the batch is another than in %s: the run goes on, but not exactly", start.file)
     samples = state.position.batches * state.batch_size * state.world_size
     return Position(state.position.epoch, samples // (batch_size * launch.world_size))

@@ -21,8 +21,8 @@ from esrgan.training.random_state import seeded
 class SampleKey(NamedTuple):
     """What a sampler asks a `SeededDataset` for."""
 
-    index: int
-    """Of the image in the set."""
+    image: int
+    """Its number in the set."""
     epoch: int
     position: int
     """In the epoch, over all processes."""
@@ -46,10 +46,10 @@ class SeededDataset(Dataset[Any]):
     def __getitem__(self, key: SampleKey) -> Any:
         with seeded(self.seed, key.epoch, key.position):
             try:
-                return self.dataset[key.index]
+                return self.dataset[key.image]
             except (ValueError, AttributeError, TypeError, OSError, cv2.error) as error:
                 # What OpenCV and BasicSR make of a file that is damaged, too small, or gone.
-                raise DataError(f"cannot use {self._name(key.index)}: {error}") from error
+                raise DataError(f"cannot use {self._name(key.image)}: {error}") from error
 
     def _name(self, index: int) -> str:
         paths = getattr(self.dataset, "paths", None)

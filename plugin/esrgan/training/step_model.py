@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, ClassVar
@@ -26,6 +28,11 @@ _AUTOCAST: dict[Precision, torch.dtype | None] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_NO_SYNC_OF_BUFFERS: dict[str, Any] = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else {"broadcast_buffers": False}  # its name in older releases of torch
+)
 _OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
@@ -79,7 +86,7 @@ class StepModel(StoredModel):
             find_unused_parameters=self.opt.get("find_unused_parameters", False),
             # Copying the first process's running statistics before each pass would overwrite, in place, what the
             # backward pass of an earlier one still needs. They do not take part in training.
-            broadcast_buffers=False,
+            **_NO_SYNC_OF_BUFFERS,
         )
 
     def _arrange(self, net: nn.Module) -> nn.Module:
@@ -94,6 +101,13 @@ class StepModel(StoredModel):
             raise UsageError(f"train: optimiser type must be {' or '.join(_OPTIMIZERS)}, got {optim_type!r}")
         optimizer: Optimizer = _OPTIMIZERS[optim_type](params, lr, **{"fused": True, **kwargs})
         return optimizer
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Set the learning rates of iteration `current_iter`, counted from 1."""
+        with warnings.catch_warnings():
+            # A generator that rests at first has a schedule that goes on all the same.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            super().update_learning_rate(current_iter, warmup_iter)
 
     # The verbs of a step
 

@@ -104,40 +104,45 @@ def _build(
     seed: int,
     stack: ExitStack,
 ) -> Loop:
+    """Everything that the loop works with; what must be closed at the end goes on `stack`."""
     run = options.run
     torch.backends.cudnn.benchmark = True
     seed_all(seed + launch.rank)
     opt = basicsr_options(options, launch, folders, seed=seed)
-    _log.info("torch %s, %s, seed %d, options %s", torch.__version__, _device_name(launch), seed, options.file)
-    data = TrainingData(opt["datasets"]["train"], launch, seed)
     if start is not None:
         prepare_options(opt, run, start)
-    model = build_model(opt)
-    position = Position() if start is None else restore(
-        model, start, launch, batch_size=data.batch_size, seed=run.manual_seed if run.manual_seed is not None else seed
-    )
     iteration = 0 if start is None else start.iteration
+    data = TrainingData(opt["datasets"]["train"], launch, seed)
+    model = build_model(opt)
     tensorboard = _tensorboard(run, folders.tensorboard(base), iteration, launch, opt)
-    if tensorboard is not None:
-        stack.callback(tensorboard.close)
     loaders = [evaluation_loader(opt["datasets"][name], launch, seed) for name in run.datasets if name != "train"]
-    validator = Validator(run, launch, folders, model, loaders, tensorboard=tensorboard)
-    losses = LossFile(folders.losses, iteration) if launch.is_first else None
-    if losses is not None:
-        stack.callback(losses.close)
-    if start is not None:
-        _log.info("continues after iteration %s from %s", f"{iteration:,}", start.file)
-        if isinstance(start.state, Checkpoint):
-            validator.best.values = {name: dict(scores) for name, scores in start.state.best.items()}
-    _log.info(
-        "%d images, %d iterations an epoch, %s iterations in all", data.images, data.batches_per_epoch,
-        f"{run.train.total_iter:,}" if run.train else "?",
-    )  # fmt: skip
     parts = Parts(
-        run=run, launch=launch, folders=folders, model=model, data=data, validator=validator, losses=losses,
-        tensorboard=tensorboard, seed=seed,
-    )  # fmt: skip
+        run=run,
+        launch=launch,
+        folders=folders,
+        model=model,
+        data=data,
+        validator=Validator(run, launch, folders, model, loaders, tensorboard=tensorboard),
+        losses=LossFile(folders.losses, iteration) if launch.is_first else None,
+        tensorboard=tensorboard,
+        seed=seed,
+    )
+    for closable in (tensorboard, parts.losses):
+        if closable is not None:
+            stack.callback(closable.close)
+    _say_what_begins(options, parts)
+    position = Position()
+    if start is not None:  # last, since building draws random numbers
+        position = restore(start, parts)
     return Loop(parts, iteration=iteration, position=position)
+
+
+def _say_what_begins(options: OptionsFile, parts: Parts) -> None:
+    run, data = parts.run, parts.data
+    assert run.train is not None
+    _log.info("%s: torch %s, %s, seed %d", options.file, torch.__version__, _device_name(parts.launch), parts.seed)
+    an_epoch, in_all = f"{data.batches_per_epoch:,}", f"{run.train.total_iter:,}"
+    _log.info("%s images, %s iterations an epoch, %s in all", f"{data.images:,}", an_epoch, in_all)
 
 
 def build_model(opt: dict[str, Any]) -> Any:
@@ -184,4 +189,4 @@ def _tensorboard(run: RunOptions, folder: Path, iteration: int, launch: Launch, 
         _log.warning("logger:use_tb_logger is true, but TensorBoard is not installed: `pip install tensorboard`")
         return None
     # Without the steps of a killed run that are made again.
-    return SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)

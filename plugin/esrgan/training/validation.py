@@ -67,7 +67,11 @@ def evaluate(
                     values[metric.name].append(value)
             each(number, picture)
             bar.update()
-    return {name: math.fsum(found) / len(found) if _is_finite(found) else math.inf for name, found in values.items() if found}
+    return {
+        name: math.fsum(found) / len(found) if _is_finite(found) else math.inf
+        for name, found in values.items()
+        if found
+    }
 
 
 def _is_finite(values: Sequence[float]) -> bool:
@@ -109,7 +113,10 @@ def side_by_side(picture: Picture, scale: int) -> NDArray[np.uint8]:
     for image in images:
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         cut = image[top : top + height, left : left + width]
-        parts += [cut if cut.ndim == 3 else np.repeat(cut[..., None], 3, axis=2), np.full((height, _GAP, 3), 255, np.uint8)]
+        parts += [
+            cut if cut.ndim == 3 else np.repeat(cut[..., None], 3, axis=2),
+            np.full((height, _GAP, 3), 255, np.uint8),
+        ]
     return np.concatenate(parts[:-1], axis=1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from esrgan.progress import ProgressMode
 from esrgan.training.folders import RunFolders
 from esrgan.training.image_files import write_png
 from esrgan.training.launch import Launch
@@ -69,7 +70,7 @@ class Validator:
         def keep(number: int, picture: Picture) -> None:
             self._keep(number, picture, name, iteration)
 
-        mode = "bar" if sys.stderr.isatty() else "none"
+        mode: ProgressMode = "bar" if sys.stderr.isatty() else "none"
         scores = evaluate(self._model, loader, self._metrics, each=keep, progress=mode)
         for metric in self._metrics:
             if metric.name in scores:

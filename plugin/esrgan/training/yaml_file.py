@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader (YAML 1.1), except that `1e-4` is a number, as YAML 1.2 has it."""
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
     list("-+.0123456789"),
@@ -65,7 +65,7 @@ def read_document(file: Path, overrides: Iterable[str] = ()) -> Document:
             lines = dict(_key_lines(root, (), file, seen=frozenset()))
             values = None if root is None else loader.construct_document(root)
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except yaml.YAMLError as error:
         _raise_one_line(error, file)
     except ValueError as error:  # `!!float abc`

@@ -42,7 +42,7 @@ _PICKLE_ERRORS = (
 )
 """What a damaged or hostile pickle was seen to raise inside `torch.load`, or may raise."""
 
-_WANTS_CODE = re.compile(r"Unsupported (?:global|class)|not an allowed global|Trying to (?:call|instantiate)")
+_WANTS_CODE = re.compile(r"[Uu]nsupported (?:global|GLOBAL|class)|not an allowed global|Trying to (?:call|instantiate)")
 _GLOBAL_NAME = re.compile(r"GLOBAL ([\w.]+)")
 
 

@@ -47,7 +47,7 @@ def _add_files(group: Any) -> None:
         "-o", "--output", type=Path, help=f"file, or folder for several inputs (default: {DEFAULT_FOLDER}/)"
     )
     group.add_argument("--suffix", default="out", help="added to names in an output folder (default: %(default)s)")
-    group.add_argument("--ext", default="auto", help="extension of images in an output folder; auto keeps the input's")
+    group.add_argument("--ext", default="auto", help="extension of files in an output folder; auto keeps the input's")
     group.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (default: %(default)s)")
     group.add_argument(
         "--progress", choices=get_args(ProgressMode), default="auto", help="bar, lines, json or none (default: auto)"
@@ -231,19 +231,22 @@ def _encoder_options(given: argparse.Namespace) -> Any:
 
 
 def _plan_jobs(given: argparse.Namespace) -> list[_Job]:
-    from esrgan_video.inputs import VIDEO_SUFFIXES, expand_inputs, output_path
+    from esrgan_video.inputs import expand_inputs, is_video, plan_outputs
 
     patterns = [*given.inputs, *given.input]
     if not patterns:
         raise UsageError("no input: name image or video files, a folder or a quoted pattern")
     if not 1 <= given.quality <= 100:
         raise UsageError(f"--quality must be 1 to 100, got {given.quality}")
-    sources = expand_inputs(patterns)
     output = given.output or DEFAULT_FOLDER
-    many = len(sources) > 1 or any(Path(pattern).is_dir() for pattern in patterns)
-    jobs: list[_Job] = []
-    for source in sources:
-        is_video = source.suffix.lower() in VIDEO_SUFFIXES
-        target = output_path(source, output, suffix=given.suffix, ext="auto" if is_video else given.ext, many=many)
-        jobs.append(_Job(source, target, is_video))
-    return jobs
+    pairs = plan_outputs(expand_inputs(patterns), output, suffix=given.suffix, ext=given.ext)
+    if any(target != output for _, target in pairs):
+        _make_folder(output)
+    return [_Job(source, target, is_video(source)) for source, target in pairs]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the output folder {folder}: {error.strerror}") from error

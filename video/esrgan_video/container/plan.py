@@ -123,8 +123,9 @@ def _decide(stream: Stream, main_stream: int, container: ContainerFormat, has_ch
 
 def codec_name(stream: Stream) -> str:
     """The codec of a stream, `unknown` where FFmpeg has no decoder for it."""
-    if stream.codec_context is not None:
-        return stream.codec_context.name
+    context: Any = stream.codec_context
+    if context is not None:
+        return str(context.name)
     return (stream.name or "unknown") if stream.type == "data" else "unknown"
 
 

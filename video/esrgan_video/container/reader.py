@@ -62,9 +62,9 @@ class VideoReader:
             self._selected = self._select()
             decoded, pts = self._first()
             self._shift_ticks = pts if self._range.start else min(pts, 0)
-            self._first_frame = self._frame(decoded, pts)
+            self.first_frame: Frame = self._frame(decoded, pts)
             self.info: VideoInfo = describe(
-                path, self._decoder.container, self._decoder.stream, self._rate, decoded, self._first_frame
+                path, self._decoder.container, self._decoder.stream, self._rate, decoded, self.first_frame
             )
         except BaseException:
             self._decoder.close()
@@ -111,7 +111,7 @@ class VideoReader:
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once. What was damaged is logged at the end."""
-        yield self._first_frame
+        yield self.first_frame
         for decoded, pts in self._selected:
             yield self._frame(decoded, pts)
         self._report()

@@ -1,0 +1,118 @@
+"""`basicsr check`: what would go wrong in a run, and how long it will take, before it starts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from esrgan.errors import EsrganError, FailedError
+from esrgan.training.binding import thaw
+from esrgan.training.check_data import set_problems
+from esrgan.training.check_weights import weights_problems
+from esrgan.training.estimate import Measured, measure_steps, memory_needed
+from esrgan.training.launch import Launch, launched
+from esrgan.training.loop import duration
+from esrgan.training.options import OptionsFile, Task, read_options
+from esrgan.training.parts import full_name
+from esrgan.training.yaml_file import read_document
+
+_GIB = 2**30
+
+
+def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:
+    """Check an options file and all that it names; writes one line for each problem, then the estimates.
+
+    Args:
+        file: the options file, for `train` if it has a section of that name, else for `test`.
+        overrides: entries of `--force_yml`.
+        steps: iterations to measure the time of; 0 for none.
+
+    Returns:
+        The exit code: 0 when the run can start, 1 when there is a problem.
+
+    Raises:
+        UsageError: the file cannot be read, or is no YAML.
+        OptionsError: options that cannot be used, one line each.
+    """
+    overrides = list(overrides)
+    task: Task = "train" if "train" in read_document(file, overrides).values else "test"
+    options = read_options(file, task, overrides=overrides)
+    problems = list(_problems(options))
+    for line in problems:
+        sys.stderr.write(f"basicsr: {line}\n")
+    _say(f"{file}: {_count(problems)}")
+    if task == "train":
+        if (needed := memory_needed(options)) is not None:
+            _say(f"memory: the networks and one batch hold {needed / _GIB:.2f} GiB; allow half as much again")
+        if not problems and steps > 0:
+            problems += _try(options, steps)
+    return 1 if problems else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _count(problems: list[str]) -> str:
+    return "no problems found" if not problems else f"{len(problems)} problem{'s'[: len(problems) != 1]}"
+
+
+def _problems(options: OptionsFile) -> Iterator[str]:
+    for name in options.run.datasets:
+        yield from set_problems(options, name, thorough=True, progress="auto")
+    yield from weights_problems(options)
+    yield from _loss_problems(options)
+    state = options.run.path.resume_state
+    if state is not None and not Path(state).is_file():
+        yield f"path:resume_state: the checkpoint {state} does not exist"
+
+
+def _loss_problems(options: OptionsFile) -> Iterator[str]:
+    """Losses that cannot be built: above all a perceptual loss without its VGG."""
+    from basicsr.losses import build_loss
+
+    logging.getLogger("basicsr").setLevel(logging.ERROR)
+    for name, loss in (options.run.train.losses if options.run.train else {}).items():
+        if loss is None:
+            continue
+        values = {**thaw(loss.arguments), "type": full_name("loss", loss.type)}
+        try:
+            build_loss(values)
+        except EsrganError as error:
+            yield f"train:{name}: {error}"
+        except (
+            AttributeError,
+            LookupError,
+            NotImplementedError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            yield f"train:{name}: {' '.join(str(error).split())}"
+
+
+def _try(options: OptionsFile, steps: int) -> list[str]:
+    try:
+        with launched("none", options.run.num_gpu) as launch:
+            measured = measure_steps(options, launch, steps)
+            _report_time(options, measured, launch)
+    except FailedError as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"basicsr: {line}\n")
+        return [line]
+    return []
+
+
+def _report_time(options: OptionsFile, measured: Measured, launch: Launch) -> None:
+    assert options.run.train is not None
+    total = options.run.train.total_iter
+    where = "GPU" if launch.num_gpu else "process"
+    _say(f"memory: the {where} held {measured.peak_bytes / _GIB:.2f} GiB at most")
+    _say(
+        f"time: {measured.seconds:.3g} s an iteration; {total:,} iterations take "
+        f"{duration(measured.seconds * total)}, without validations"
+    )

@@ -1,0 +1,85 @@
+"""`basicsr test`: a network on one or several sets, its scores and its pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from esrgan.training.basicsr_options import basicsr_options
+from esrgan.training.check_data import require_usable_data
+from esrgan.training.check_weights import require_fitting_weights
+from esrgan.training.folders import RunFolders, archive
+from esrgan.training.image_files import write_png
+from esrgan.training.launch import Launch, from_first
+from esrgan.training.loaders import evaluation_loader
+from esrgan.training.logs import log_file_name, logging_to
+from esrgan.training.metrics import Picture
+from esrgan.training.options import OptionsFile
+from esrgan.training.random_state import seed_all
+from esrgan.training.train_run import build_model
+from esrgan.training.validation import evaluate, report, takes_single_images
+from esrgan.training.validators import all_metrics
+from esrgan.weights.atomic import written_beside
+
+_log = logging.getLogger(__name__)
+
+
+def run_test(options: OptionsFile, launch: Launch, *, base: Path | None = None) -> dict[str, dict[str, float]]:
+    """Measure a network; writes pictures, a log and `scores.json` to `results/NAME`.
+
+    Args:
+        options: checked options.
+        launch: this process; the first one measures.
+        base: folder that gets `results/`; the current one by default.
+
+    Returns:
+        The mean of each metric, by set.
+
+    Raises:
+        DataError: images that cannot be used.
+        WeightsError: weights of another network.
+    """
+    folders = RunFolders.of_test(Path.cwd() if base is None else base, options.run.name)
+    require_usable_data(options)
+    require_fitting_weights(options)
+    if launch.is_first:
+        archive(folders.root)
+        folders.create(training=False)
+    from_first(None, launch)  # the folders are there
+    file = folders.root / log_file_name("test", options.run.name) if launch.is_first else None
+    with logging_to(file, speaks=launch.is_first):
+        return _measure_all(options, launch, folders)
+
+
+def _measure_all(options: OptionsFile, launch: Launch, folders: RunFolders) -> dict[str, dict[str, float]]:
+    seed = options.run.manual_seed or 0
+    seed_all(seed)
+    opt = basicsr_options(options, launch, folders, seed=seed)
+    model = build_model(opt)
+    loaders = [evaluation_loader(opt["datasets"][name], launch, seed) for name in sorted(options.run.datasets)]
+    scores: dict[str, dict[str, float]] = {}
+    for loader in loaders:
+        if not takes_single_images(model):
+            model.validation(loader, options.run.name, None, options.run.val is None or options.run.val.save_img)
+        elif launch.is_first:
+            name = loader.dataset.opt["name"]
+            scores[name] = _measure(model, loader, options, folders)
+            _log.info("%s", report(name, None, scores[name], border=options.run.scale))
+    if launch.is_first:
+        with written_beside(folders.root / "scores.json") as temporary:
+            temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    return scores
+
+
+def _measure(model: object, loader: object, options: OptionsFile, folders: RunFolders) -> dict[str, float]:
+    run = options.run
+    folder = folders.pictures / loader.dataset.opt["name"]  # type: ignore[attr-defined]
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = (run.val.suffix if run.val else None) or run.name
+
+    def save(_number: int, picture: Picture) -> None:
+        if run.val is None or run.val.save_img:
+            write_png(folder / f"{picture.name}_{suffix}.png", picture.output)
+
+    return evaluate(model, loader, all_metrics(run, model), each=save)

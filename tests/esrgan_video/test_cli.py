@@ -1,0 +1,255 @@
+"""The `esrgan` command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from esrgan.archs.rrdbnet import RRDBNet
+from esrgan_video.cli.main import main
+from esrgan_video.cli.upscale import parse_time
+
+COMMAND = [sys.executable, "-m", "esrgan_video.cli.main"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A tiny random x2 network in BasicSR's layout."""
+    torch.manual_seed(0)
+    network = RRDBNet(num_feat=4, num_grow_ch=2, num_block=1, scale=2, unshuffle=1)
+    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    torch.save({"params": network.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    path = tmp_path / "a photo, 100 %.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def make_clip(path: Path, frames: int = 6, size: tuple[int, int] = (32, 24)) -> Path:
+    """A clip of `frames` noisy pictures at 10 a second, in H.264."""
+    generator = np.random.default_rng(1)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for _ in range(frames):
+            pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def count_frames(path: Path) -> int:
+    with av.open(path) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def run(*arguments, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+def check_one_line_error(capsys, code: int, expected_code: int, *parts: str) -> None:
+    output = capsys.readouterr()
+    assert code == expected_code, output.err
+    assert output.out == ""
+    assert len(output.err.splitlines()) == 1, output.err
+    assert output.err.startswith("esrgan: ")
+    for part in parts:
+        assert part in output.err
+
+
+def test_an_image_is_upscaled_to_the_name_given(photo, weights, tmp_path, capsys):
+    target = tmp_path / "large one.png"
+    assert main(["upscale", str(photo), "-o", str(target), "-n", str(weights)]) == 0
+    assert size_of(target) == (26, 18)
+    assert capsys.readouterr().out == f"{target}\n"
+
+
+def test_names_of_real_esrgan_work(photo, weights, tmp_path):
+    arguments = ["upscale", "-i", str(photo), "-o", str(tmp_path / "results"), "-n", str(weights), "-s", "3.5"]
+    arguments += ["-t", "8", "--tile_pad", "4", "--fp32", "--suffix", "big", "--ext", "webp"]
+    assert main(arguments) == 0
+    assert size_of(tmp_path / "results" / "a photo, 100 %_big.webp") == (46, 32)
+
+
+def test_a_folder_goes_to_a_folder(weights, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("one.png", "two.jpg"):
+        Image.new("RGB", (8, 6), "teal").save(source / name)
+    make_clip(source / "clip.mp4")
+    assert main(["upscale", str(source), "-o", str(tmp_path / "out"), "-n", str(weights)]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip_out.mp4", "one_out.png", "two_out.jpg"]
+    assert count_frames(tmp_path / "out" / "clip_out.mp4") == 6
+
+
+def test_one_broken_input_does_not_stop_the_others(photo, weights, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:60])
+    assert main(["upscale", str(broken), str(photo), "-o", str(tmp_path / "out"), "-n", str(weights)]) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a photo, 100 %_out.png"]
+    error = capsys.readouterr().err
+    assert "broken.png" in error
+    assert "1 of 2 inputs failed" in error
+
+
+def test_a_video_is_upscaled_with_its_range_and_options(weights, tmp_path):
+    clip = make_clip(tmp_path / "clip 50 %.mp4")
+    target = tmp_path / "large.mkv"
+    arguments = ["upscale", str(clip), "-o", str(target), "-n", str(weights), "--start", "0.2", "--frames", "3"]
+    arguments += ["--codec", "ffv1", "--encoder-option", "slices=4", "--width", "50", "--height", "40"]
+    assert main(arguments) == 0
+    with av.open(target) as container:
+        frames = list(container.decode(video=0))
+    assert [frame.pts * frame.time_base for frame in frames] == [0, Fraction(1, 10), Fraction(1, 5)]
+    assert (frames[0].width, frames[0].height) == (50, 40)
+
+
+def test_progress_in_json_lines(weights, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4")
+    result = run("upscale", clip, "-o", tmp_path / "out.mp4", "-n", weights, "--progress", "json")
+    assert result.returncode == 0, result.stderr
+    last = json.loads(result.stderr.splitlines()[-1])
+    assert (last["event"], last["done"], last["unit"]) == ("done", 6, "frame")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["nowhere.png"], 2, ["nowhere.png"]),
+        (["{photo}", "-o", "{tmp}/out.xyz", "-s", "2"], 2, [".xyz"]),
+        (["{photo}", "-o", "{photo}"], 2, ["replace the input"]),
+        (["{photo}", "-o", "{tmp}/missing/out.png"], 2, ["missing"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-s", "0"], 2, ["scale", "0"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-s", "nan"], 2, ["scale", "nan"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--width", "0"], 2, ["width", "0"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-s", "2", "--width", "20"], 2, ["width", "scale"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-n", "RealESRGAN_x4pluss"], 2, ["RealESRGAN_x4plus"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--tile", "-1"], 2, ["tile", "-1"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--batch", "0"], 2, ["batch", "0"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-g", "7"], 2, ["cuda:7"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-g", "0", "--device", "cpu"], 2, ["--device cpu"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--fp32", "--dtype", "bfloat16"], 2, ["bfloat16"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--quality", "0"], 2, ["--quality", "0"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--encoder-option", "fast"], 2, ["KEY=VALUE", "fast"]),
+        ([], 2, ["no input"]),
+        (["{text}", "-o", "{tmp}/o.mp4"], 1, ["text.mp4"]),
+        (["{empty}", "-o", "{tmp}/o.mp4"], 1, ["empty.mp4"]),
+        (["{photo}", "-o", "{tmp}/o.png", "-n", "{pickle}"], 1, ["wants to run code"]),
+        (["{clip}", "-o", "{tmp}/o.mp4", "--codec", "h265x"], 2, ["h265x"]),
+        (["{clip}", "-o", "{tmp}/o.mp4", "--pix-fmt", "pal8"], 2, ["pal8"]),
+        (["{clip}", "-o", "{tmp}/o.mp4", "--encoder-option", "no_such=1"], 2, ["no_such"]),
+        (["{clip}", "-o", "{tmp}/o.avi"], 2, [".avi"]),
+        (["{clip}", "-o", "{tmp}/o.mp4", "--start", "100"], 2, ["100"]),
+        (["{clip}", "-o", "{tmp}/o.mp4", "--frames", "0"], 2, ["0"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(arguments, code, parts, photo, weights, tmp_path, capsys):
+    class Malicious:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "harm"),))
+
+    files = {"tmp": tmp_path, "photo": photo, "text": tmp_path / "text.mp4", "empty": tmp_path / "empty.mp4"}
+    files |= {"pickle": tmp_path / "evil.pth", "clip": make_clip(tmp_path / "clip.mp4")}
+    files["text"].write_text("not a video")
+    files["empty"].write_bytes(b"")
+    torch.save({"params": Malicious()}, files["pickle"])
+    given = [argument.format(**files) for argument in arguments]
+    if "-n" not in given:
+        given += ["-n", str(weights)]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    returned = main(["upscale", *given])
+    check_one_line_error(capsys, returned, code, *parts)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_failure_leaves_the_file_that_was_there(weights, tmp_path, capsys):
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"precious")
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"\0" * 1000)
+    check_one_line_error(capsys, main(["upscale", str(damaged), "-o", str(target), "-n", str(weights)]), 1)
+    assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_at_once_and_leaves_nothing(number, weights, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=200, size=(320, 240))
+    target = tmp_path / "out.mp4"
+    arguments = ["upscale", clip, "-o", target, "-n", weights, "--progress", "json"]
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()  # the first report: frames are on their way
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("esrgan: interrupted")
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+def test_info_names_the_sizes_that_the_tensors_have(weights, capsys):
+    assert main(["info", str(weights), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["architecture"], facts["scale"], facts["num_feat"]) == ("RRDBNet", "x2", "4")
+
+
+def test_info_without_a_file_lists_the_models(capsys):
+    assert main(["info"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith("default ")
+    assert "RealESRGAN_x4plus " in listed
+
+
+def test_convert_and_interpolate_write_what_numpy_says(weights, tmp_path):
+    other = tmp_path / "other.pth"
+    state = torch.load(weights, weights_only=True)["params"]
+    torch.save({"params": {key: value + 1 for key, value in state.items()}}, other)
+    blend = tmp_path / "blend.pth"
+    assert main(["interpolate", str(weights), str(other), "--alpha", "0.25", "-o", str(blend)]) == 0
+    mixed = torch.load(blend, weights_only=True)["params"]
+    for key, value in state.items():
+        np.testing.assert_allclose(mixed[key].numpy(), value.numpy() + 0.25, rtol=0, atol=1e-6)
+    half = tmp_path / "half.safetensors"
+    assert main(["convert", str(blend), "-o", str(half), "--half"]) == 0
+    assert half.stat().st_size < blend.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1:30", 90), ("1:02:03.5", Fraction(7447, 2)), ("0.1", Fraction(1, 10))]
+)
+def test_times_are_exact(text, seconds):
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "-1", "1:-2", "1/0"])
+def test_what_is_not_a_time_is_refused(text):
+    import argparse
+
+    with pytest.raises(argparse.ArgumentTypeError, match=r"time|before"):
+        parse_time(text)

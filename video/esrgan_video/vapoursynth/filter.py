@@ -1,0 +1,151 @@
+"""`esrgan`: a clip in, a larger clip out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from esrgan.errors import MissingExtraError, UsageError
+from esrgan.weights import LoadedNetwork, load_network, resolve
+from esrgan.weights import interpolate as interpolate_networks
+from esrgan_video.engine import DType, EngineOptions, Upscaler
+from esrgan_video.engine.options import DEFAULT_OVERLAP
+from esrgan_video.size import OutputSize
+from esrgan_video.vapoursynth.batches import Target, upscale_batches
+from esrgan_video.vapoursynth.formats import (
+    check_clip,
+    check_size,
+    from_working,
+    is_float_picture,
+    matrix_code,
+    to_working,
+)
+
+if TYPE_CHECKING:
+    import vapoursynth as vs
+
+type Model = str | os.PathLike[str] | LoadedNetwork
+
+MODEL_PROPERTY = "ESRGANModel"
+"""Frame property that names the weights. Names with a leading underscore are reserved for VapourSynth itself."""
+
+
+def esrgan(
+    clip: vs.VideoNode,
+    model: Model = "default",
+    *,
+    scale: float | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    batch: int | None = None,
+    device: str | Sequence[str] | None = None,
+    dtype: DType | None = None,
+    num_streams: int = 1,
+    interpolate: Model | tuple[Model, float] | None = None,
+    alpha: float | None = None,
+    matrix_in: str | int | None = None,
+) -> vs.VideoNode:
+    """Upscale a clip with ESRGAN weights.
+
+    The result has the clip's format, number of frames, frame rate and, frame by frame, its properties, and says in
+    the property `ESRGANModel` which weights ran. Only `_Alpha`, a picture of the old size, is left out.
+
+    RGB and GRAY in float go to the network as they are, and come back as the network gives them, not clamped.
+    Integer formats and YUV are converted inside with the core's resizer, by each frame's `_Matrix`, `_Range` and
+    `_ChromaLocation`, to full-range RGB (GRAY stays GRAY) and back. Interlaced frames are upscaled as they are.
+
+    Args:
+        clip: RGB, YUV or GRAY, integer of 8 to 16 bits or float of 16 or 32 bits, of constant format and size.
+        model: name of known weights (`esrgan info` lists them), a weights file, or a network that was loaded already.
+        scale: size ratio of output to input, any positive number; by default the network's.
+        tile: side of a tile in input pixels; 0 never cuts, `None` cuts when memory asks for it.
+        overlap: input pixels that a tile sees beyond each side.
+        batch: frames that are computed together; by default chosen by frame size and device.
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; several of them share the batches.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        num_streams: batches that each device computes at the same time.
+        interpolate: a second network to blend in, parameter by parameter (Wang et al. 2018, section 3.4), or such a
+            network and its share, `(network, alpha)`.
+        alpha: share of that second network, 0 to 1.
+        matrix_in: matrix of YUV clips whose frames do not say it (`709`, `170m`, `2020ncl` …), as in the resizer; it
+            goes before the frames' own.
+
+    Raises:
+        UsageError: a clip or an argument that cannot be used; the message says what can. For a frame whose matrix
+            is unknown it is raised when that frame is requested, inside a `vapoursynth.Error`.
+        WeightsError: weights that cannot be read.
+        EngineError: memory does not suffice for the smallest tile; also inside a `vapoursynth.Error` later on.
+    """
+    _check_installed()
+    check_clip(clip)
+    devices = (device,) if isinstance(device, str | None) else tuple(device)
+    if num_streams < 1 or not devices:
+        raise UsageError(f"esrgan: at least 1 stream on 1 device, got num_streams={num_streams}, device={device!r}")
+    options = EngineOptions(
+        dtype=dtype or "auto", tile=tile, overlap=DEFAULT_OVERLAP if overlap is None else overlap, batch=batch
+    )
+    size = OutputSize(scale=scale)
+    network, name = _load(model, interpolate, alpha)
+    upscalers = [Upscaler(network, replace(options, device=one or "auto")) for one in devices]
+    width, height = size.resolve(clip.width, clip.height, upscalers[0].scale)
+    check_size(clip, width, height)
+    target = Target(width=width, height=height, is_exact=is_float_picture(clip.format))
+    count = min(batch or _planned_batch(upscalers[0], clip), clip.num_frames)
+    # Streams alternate between devices, so that the first batches already keep all of them busy.
+    streams = [upscaler for _ in range(num_streams) for upscaler in upscalers]
+    source = _source(clip, matrix_in, cached_frames=2 * count * len(streams))
+    large = upscale_batches(to_working(source), streams, target=target, batch=count)
+    result = from_working(large, source).std.CopyFrameProps(source)
+    return result.std.SetFrameProps(**{MODEL_PROPERTY: name})
+
+
+def _check_installed() -> None:
+    try:
+        import vapoursynth  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("the VapourSynth filter", "vapoursynth") from None
+
+
+def _planned_batch(upscaler: Upscaler, clip: vs.VideoNode) -> int:
+    plan = upscaler.plan(clip.height, clip.width)
+    return plan.batch if plan.tile is None else 1
+
+
+def _source(clip: vs.VideoNode, matrix_in: str | int | None, *, cached_frames: int) -> vs.VideoNode:
+    """The input behind a cache of its own: each frame is used for its pixels and, a batch later, its properties."""
+    import vapoursynth as vs
+
+    source = clip.std.RemoveFrameProps("_Alpha")
+    if matrix_in is not None:
+        if clip.format.color_family != vs.YUV:
+            raise UsageError(f"esrgan: matrix_in={matrix_in!r} is for YUV clips, got {clip.format.name}")
+        source = source.std.SetFrameProps(_Matrix=matrix_code(matrix_in))
+    source.std.SetVideoCache(mode=1, fixedsize=True, maxsize=cached_frames + 2 * vs.core.num_threads)
+    return source
+
+
+def _load(
+    model: Model, interpolate: Model | tuple[Model, float] | None, alpha: float | None
+) -> tuple[LoadedNetwork, str]:
+    """The network, and its name for the frame property."""
+    network, name = _load_one(model)
+    if isinstance(interpolate, tuple):
+        if alpha is not None:
+            raise UsageError(f"esrgan: interpolate={interpolate!r} has a share already, leave out alpha={alpha}")
+        interpolate, alpha = interpolate
+    if interpolate is None and alpha is None:
+        return network, name
+    if interpolate is None or alpha is None:
+        given = f"alpha={alpha}" if interpolate is None else f"interpolate={interpolate!r}"
+        raise UsageError(f"esrgan: interpolate (a second network) and alpha (its share) go together, got only {given}")
+    other, other_name = _load_one(interpolate)
+    return interpolate_networks(network, other, alpha), f"{name} * {1 - alpha:g} + {other_name} * {alpha:g}"
+
+
+def _load_one(model: Model) -> tuple[LoadedNetwork, str]:
+    if isinstance(model, LoadedNetwork):
+        return model, model.facts.architecture
+    path = resolve(model)
+    return load_network(path), path.stem
