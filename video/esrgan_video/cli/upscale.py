@@ -239,7 +239,9 @@ def _plan_jobs(given: argparse.Namespace) -> list[_Job]:
     if not 1 <= given.quality <= 100:
         raise UsageError(f"--quality must be 1 to 100, got {given.quality}")
     output = given.output or DEFAULT_FOLDER
-    pairs = plan_outputs(expand_inputs(patterns), output, suffix=given.suffix, ext=given.ext)
+    sources = expand_inputs(patterns)
+    many = len(sources) > 1 or any(Path(pattern).is_dir() for pattern in patterns)
+    pairs = plan_outputs(sources, output, suffix=given.suffix, ext=given.ext, many=many)
     if any(target != output for _, target in pairs):
         _make_folder(output)
     return [_Job(source, target, is_video(source)) for source, target in pairs]
