@@ -15,21 +15,22 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import av
 import torch
-from machine import describe_machine
 from torch import Tensor
 
 from esrgan.weights import load_network
 from esrgan_video import EngineOptions, Upscaler, upscale_video
+from machine import describe_machine
 
 
 def decode(clip: Path, count: int) -> list[Tensor]:
     """The first frames as `(1, 3, H, W)` in 0..1."""
     with av.open(clip) as container:
-        frames = [frame.to_ndarray(format="rgb24") for _, frame in zip(range(count), container.decode(video=0))]
+        frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), count)]
     return [torch.from_numpy(frame).permute(2, 0, 1)[None] / 255 for frame in frames]
 
 
@@ -44,7 +45,7 @@ def run_plain(network: torch.nn.Module, clip: Path, target: Path, count: int) ->
     """Decode, float32, encode: one frame after the other."""
     with av.open(clip) as source, av.open(target, "w") as sink, torch.no_grad():
         stream = sink.add_stream("libx264", rate=source.streams.video[0].average_rate, options={"crf": "18"})
-        for _, frame in zip(range(count), source.decode(video=0)):
+        for frame in islice(source.decode(video=0), count):
             image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None] / 255
             result = (network(image)[0].clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
             stream.height, stream.width, stream.pix_fmt = *result.shape[:2], "yuv420p"
@@ -96,7 +97,7 @@ def main() -> None:
     for name, values in times.items():
         print(f"{name:<11} {len(frames) / statistics.median(values):7.2f} frames/s")
     for name, other in (("end to end", "engine"), ("end to end", "plain"), ("engine", "plain")):
-        ratios = [theirs / ours for ours, theirs in zip(times[name], times[other])]
+        ratios = [theirs / ours for ours, theirs in zip(times[name], times[other], strict=True)]
         print(f"{name} / {other}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 

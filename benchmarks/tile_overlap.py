@@ -11,14 +11,14 @@ import argparse
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from machine import describe_machine
-from matplotlib import pyplot
 from PIL import Image
 
 from esrgan.weights import load_network
 from esrgan_video import EngineOptions, Upscaler
+from machine import describe_machine
 
 OVERLAPS = (0, 2, 4, 8, 12, 16, 24, 32)
 
@@ -37,9 +37,9 @@ def errors(model: str, images: list[torch.Tensor], tile: int) -> list[tuple[floa
     rows: list[tuple[float, float]] = []
     for overlap in OVERLAPS:
         tiled = Upscaler(loaded, EngineOptions(dtype="float32", tile=tile, overlap=overlap))
-        differences = np.concatenate(
-            [(tiled(image) - wanted).abs().cpu().numpy().ravel() * 255 for image, wanted in zip(images, expected)]
-        )
+        pairs = zip(images, expected, strict=True)
+        differences = np.concatenate([(tiled(image) - wanted).abs().cpu().numpy().ravel() for image, wanted in pairs])
+        differences *= 255
         rows.append((float(differences.max()), float(np.quantile(differences, 0.999))))
     return rows
 
@@ -55,12 +55,13 @@ def main() -> None:
     given = parser.parse_args()
     print(describe_machine())
     images = [read(path, given.limit) for path in given.images]
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for model in given.model or ["default"]:
         rows = errors(model, images, given.tile)
-        for overlap, (largest, high) in zip(OVERLAPS, rows):
-            print(f"{Path(model).stem:<28} overlap {overlap:>2}: largest {largest:8.4f}, 99.9 % {high:8.4f} code values")
-        axes.semilogy(OVERLAPS, [max(largest, 1e-5) for largest, _ in rows], marker="o", label=Path(model).stem)
+        name = Path(model).stem
+        for overlap, (largest, high) in zip(OVERLAPS, rows, strict=True):
+            print(f"{name:<28} overlap {overlap:>2}: largest {largest:8.4f}, 99.9 % {high:8.4f} code values")
+        axes.semilogy(OVERLAPS, [max(largest, 1e-5) for largest, _ in rows], marker="o", label=name)
     axes.axhline(1, color="grey", linestyle=":", label="one code value (1/255)")
     axes.set(xlabel="overlap, input pixels", ylabel="largest difference to untiled, code values")
     axes.legend()

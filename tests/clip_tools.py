@@ -58,6 +58,8 @@ class Clip:
     chapters: Sequence[tuple[int, int, str]] = ()
     muxer: str | None = None
     muxer_options: Mapping[str, str] = field(default_factory=dict)
+    last_duration: int = 0
+    """Ticks that the last frame is shown, where that is not the rest of its period (without B-frames only)."""
     planes: Sequence[Sequence[np.ndarray]] | None = None
     """Code values of each frame instead of noise."""
 
@@ -89,8 +91,8 @@ def write_clip(path: Path, clip: Clip) -> Path:
         for number, time in enumerate(clip.times):
             frame = make_frame(clip, number)
             frame.pts, frame.time_base = time, clip.time_base
-            output.mux(video.encode(frame))
-        output.mux(video.encode(None))
+            output.mux(_lengthened(video.encode(frame), clip))
+        output.mux(_lengthened(video.encode(None), clip))
         seconds = float((clip.times[-1] + 1) * clip.time_base)
         for number, sound in enumerate(sounds):
             _write_tone(output, sound, 330 * (number + 1), seconds, clip.audio_start)
@@ -101,6 +103,13 @@ def write_clip(path: Path, clip: Clip) -> Path:
             packet.duration = end - start
             output.mux(packet)
     return path
+
+
+def _lengthened(made: list[Any], clip: Clip) -> list[Any]:
+    for packet in made:
+        if clip.last_duration and packet.pts == clip.times[-1]:
+            packet.duration = clip.last_duration
+    return made
 
 
 def make_frame(clip: Clip, number: int) -> av.VideoFrame:
@@ -149,6 +158,8 @@ def _write_tone(output: Any, stream: Any, pitch: int, seconds: float, start: int
         array = part if planar else np.ascontiguousarray(part.T).reshape(1, -1)
         if "s16" in stream.codec_context.format.name:
             array = (array * 32767).astype(np.int16)
+        elif "s32" in stream.codec_context.format.name:
+            array = (array * (1 << 30)).astype(np.int32)
         frame = av.AudioFrame.from_ndarray(array, format=stream.codec_context.format.name, layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, start + first, Fraction(1, 48000)
         output.mux(stream.encode(frame))

@@ -371,6 +371,15 @@ def test_a_training_state_is_a_copy(build):
     assert state["schedulers"] == before["schedulers"]
 
 
+def test_a_state_saved_without_channels_last_continues_with_it(build):
+    contiguous, together = build(channels_last=False), build()
+    run(contiguous, range(3))
+    together.load_training_state(contiguous.training_state())
+    run(contiguous, [3], first=4), run(together, [3], first=4)
+    torch.testing.assert_close(weights(together.net_g), weights(contiguous.net_g), rtol=1e-4, atol=1e-5)
+    assert weights(together.net_g).sub(weights(contiguous.net_g)).abs().max() < 1e-5  # a step is of 5e-4
+
+
 def test_a_training_state_of_another_network_is_refused(build):
     state = build(network={**NETWORK, "num_feat": 6}).training_state()
     with pytest.raises(WeightsError, match="net_g of the training state"):

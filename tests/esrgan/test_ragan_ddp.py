@@ -123,6 +123,8 @@ def worker(rank: int, folder: Path) -> None:
     found = {}
     for name, (network, train, side) in EXPERIMENTS.items():
         model = build(discriminator(network), dist=True, **train)
+        if name == "parts":
+            model.net_d.eval()  # without power iteration all parts meet the same discriminator
         found[name] = steps(model, 2, side=side)
         if name == "batch-norm":
             found["bad"] = bad_step(model)
@@ -162,7 +164,7 @@ def ranks(tmp_path_factory) -> list[dict]:
         for rank in range(WORLD)
     ]
     try:
-        outputs = [process.communicate(timeout=200)[0] for process in processes]
+        outputs = [process.communicate(timeout=280)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -196,21 +198,17 @@ def test_two_processes_without_batch_norm_are_one_with_the_joined_batch(ranks, e
 
 
 def test_parts_exchange_gradients_once_and_average_over_parts_and_processes(ranks):
-    network, train, side = EXPERIMENTS["parts"]
-    # Part i of the two processes together is what one process without parts would see.
-    model = build(discriminator(network), dist=False)
+    network, _, side = EXPERIMENTS["parts"]
     joined = batch(1, side)
-    expected = []
-    for part in (0, 1):
-        images = {name: value[[part, part + 2]].double() for name, value in joined.items()}
-        fresh = build(discriminator(network), dist=False)
-        fresh.net_d.load_state_dict(model.net_d.state_dict())
-        fresh.feed_data(images)
-        fresh.optimize_parameters(1)
-        expected.append(flat(fresh.net_g, gradients=True))
-    assert train == {"accumulate": 2}
-    # Spectral norm moves between the parts, hence not to the last digit.
-    assert difference(ranks[0]["parts"]["gradients"]["net_g"], torch.stack(expected).mean(0)) < 1e-3
+    for name in ("net_g", "net_d"):
+        expected = []
+        for part in (0, 1):  # a part of both processes together is a batch of one process
+            alone = build(discriminator(network), dist=False)
+            alone.net_d.eval()
+            alone.feed_data({key: images[[part, part + 2]].double() for key, images in joined.items()})
+            alone.optimize_parameters(1)
+            expected.append(flat(getattr(alone, name), gradients=True))
+        assert difference(ranks[0]["parts"]["gradients"][name], torch.stack(expected).mean(0)) < 1e-10
 
 
 def test_a_step_that_only_one_process_finds_bad_is_skipped_by_both(ranks):

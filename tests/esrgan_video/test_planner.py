@@ -3,7 +3,7 @@
 import pytest
 
 from esrgan.errors import EngineError, UsageError
-from esrgan_video.engine.options import EngineOptions
+from esrgan_video.engine.options import DEFAULT_OVERLAP, EngineOptions
 from esrgan_video.engine.planner import MIN_TILE, make_plan
 from esrgan_video.engine.tiles import window_side
 
@@ -30,7 +30,7 @@ def test_a_frame_that_fits_is_not_cut():
     assert plan(480, 640, 480 * 640).tile is None
 
 
-@pytest.mark.parametrize("max_pixels", [3_000, 20_000, 100_000, 307_199])
+@pytest.mark.parametrize("max_pixels", [4_900, 20_000, 100_000, 307_199])
 @pytest.mark.parametrize("multiple", [1, 4])
 def test_a_pass_never_exceeds_the_memory_that_is_free(max_pixels, multiple):
     made = plan(480, 640, max_pixels, multiple=multiple)
@@ -62,7 +62,7 @@ def test_an_explicit_batch_is_taken_as_far_as_memory_goes():
 
 def test_too_little_memory_for_the_smallest_tile_is_one_clear_line():
     with pytest.raises(EngineError, match="not enough memory for 640x480"):
-        plan(480, 640, (MIN_TILE + 32) ** 2 - 1)
+        plan(480, 640, (MIN_TILE + 2 * DEFAULT_OVERLAP) ** 2 - 1)
 
 
 @pytest.mark.parametrize("wrong", [{"tile": -1}, {"overlap": -1}, {"batch": 0}, {"dtype": "int8"}])

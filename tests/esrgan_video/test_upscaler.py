@@ -123,7 +123,7 @@ def test_running_out_of_memory_makes_passes_smaller_and_loses_no_frame(error):
     network = SRVGGNetCompact(num_feat=4, num_conv=0, upscale=2)
     limited = LimitedMemory(network, 50 * 50, error)
     images = torch.rand(3, 3, 64, 64)
-    upscaler = Upscaler(wrap(limited, 2), EngineOptions(device="cpu", dtype="float32", batch=3))
+    upscaler = Upscaler(wrap(limited, 2), EngineOptions(device="cpu", dtype="float32", batch=3, overlap=12))
     result = upscaler(images)
     torch.testing.assert_close(result.double(), reference(network, images), rtol=0, atol=1e-6)
     failures = upscaler._network.failures

@@ -137,6 +137,7 @@ def upscale_video(
             finished_under(target) as unfinished,
             VideoWriter(
                 unfinished,
+                name=target,
                 info=info,
                 size=(width, height),
                 encoder=encoder_plan,

@@ -1,0 +1,1 @@
+"""Networks in plain torch. Parameter names are those of BasicSR."""

@@ -63,10 +63,10 @@ class SRVGGNetCompact(nn.Module):
         self.body = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Upscale a batch."""
         features = x
         for layer in self.body:
             # A layer may hold lower precision than the image; the image itself is added untouched.
-            features = layer(features.to(next(layer.parameters(), features).dtype))
-        # features: (N, C * s * s, H, W)
+            features = layer(features.to(next(layer.parameters(), features).dtype))  # last: (N, C * s * s, H, W)
         base = F.interpolate(x, scale_factor=float(self.scale), mode="nearest")
         return F.pixel_shuffle(features, self.scale) + base  # (N, C, H * s, W * s)

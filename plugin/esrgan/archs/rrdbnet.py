@@ -70,6 +70,7 @@ class ResidualDenseBlock(nn.Module):
         return _conv(self.conv5, torch.cat((x, x1, x2, x3, x4), 1))  # (N, C, H, W)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The block."""
         return x + RESIDUAL_SCALE * self.residual(x)
 
 
@@ -86,6 +87,7 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock(num_feat, num_grow_ch, plus=plus)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The three blocks, scaled once more."""
         residual: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
         return x + RESIDUAL_SCALE * residual
 
@@ -157,6 +159,7 @@ class RRDBNet(nn.Module):
         scale_initialisation(self.body)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Upscale a batch."""
         if self.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.unshuffle)  # (N, C * u * u, H / u, W / u)
         first = _conv(self.conv_first, x).to(_trunk_dtype(self.conv_first))

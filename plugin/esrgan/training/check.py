@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,12 +12,11 @@ from esrgan.training.check_data import set_problems
 from esrgan.training.check_weights import weights_problems
 from esrgan.training.estimate import Measured, measure_steps, memory_needed
 from esrgan.training.launch import Launch, launched
+from esrgan.training.logs import logging_to
 from esrgan.training.loop import duration
 from esrgan.training.options import OptionsFile, Task, read_options
 from esrgan.training.parts import full_name
 from esrgan.training.yaml_file import read_document
-
-_GIB = 2**30
 
 
 def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:
@@ -39,14 +37,14 @@ def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:
     overrides = list(overrides)
     task: Task = "train" if "train" in read_document(file, overrides).values else "test"
     options = read_options(file, task, overrides=overrides)
-    problems = list(_problems(options))
-    for line in problems:
-        sys.stderr.write(f"basicsr: {line}\n")
-    _say(f"{file}: {_count(problems)}")
-    if task == "train":
-        if (needed := memory_needed(options)) is not None:
-            _say(f"memory: the networks and one batch hold {needed / _GIB:.2f} GiB; allow half as much again")
-        if not problems and steps > 0:
+    with logging_to(None, speaks=False):
+        problems = list(_problems(options))
+        for line in problems:
+            sys.stderr.write(f"basicsr: {line}\n")
+        _say(f"{file}: {_count(problems)}")
+        if task == "train" and (needed := memory_needed(options)) is not None:
+            _say(f"memory: the networks and one batch hold {_size(needed)}; allow half as much again")
+        if task == "train" and steps > 0 and not problems:
             problems += _try(options, steps)
     return 1 if problems else 0
 
@@ -56,12 +54,16 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"
+
+
 def _count(problems: list[str]) -> str:
     return "no problems found" if not problems else f"{len(problems)} problem{'s'[: len(problems) != 1]}"
 
 
 def _problems(options: OptionsFile) -> Iterator[str]:
-    for name in options.run.datasets:
+    for name in options.sets():
         yield from set_problems(options, name, thorough=True, progress="auto")
     yield from weights_problems(options)
     yield from _loss_problems(options)
@@ -74,7 +76,6 @@ def _loss_problems(options: OptionsFile) -> Iterator[str]:
     """Losses that cannot be built: above all a perceptual loss without its VGG."""
     from basicsr.losses import build_loss
 
-    logging.getLogger("basicsr").setLevel(logging.ERROR)
     for name, loss in (options.run.train.losses if options.run.train else {}).items():
         if loss is None:
             continue
@@ -111,7 +112,7 @@ def _report_time(options: OptionsFile, measured: Measured, launch: Launch) -> No
     assert options.run.train is not None
     total = options.run.train.total_iter
     where = "GPU" if launch.num_gpu else "process"
-    _say(f"memory: the {where} held {measured.peak_bytes / _GIB:.2f} GiB at most")
+    _say(f"memory: the {where} held {_size(measured.peak_bytes)} at most")
     _say(
         f"time: {measured.seconds:.3g} s an iteration; {total:,} iterations take "
         f"{duration(measured.seconds * total)}, without validations"

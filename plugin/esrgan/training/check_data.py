@@ -33,7 +33,7 @@ def require_usable_data(options: OptionsFile) -> None:
     Raises:
         DataError: something is wrong; one line for each of the first problems.
     """
-    problems = [line for name in options.run.datasets for line in set_problems(options, name, thorough=False)]
+    problems = [line for name in options.sets() for line in set_problems(options, name, thorough=False)]
     if problems:
         more = [f"... and {len(problems) - _SHOWN} more: `basicsr check -opt {options.file}` names all"]
         raise DataError("\n".join(problems[:_SHOWN] + (more if len(problems) > _SHOWN else [])))
@@ -71,7 +71,7 @@ def _root_problems(place: str, root: Path) -> Iterator[str]:
         yield f"{place}: the folder {root} does not exist"
     elif not root.is_dir():
         yield f"{place}: {root} is a file, not a folder"
-    elif not any(not entry.name.startswith(".") for entry in os.scandir(root)):
+    elif all(path.name.startswith(".") for path in root.iterdir()):
         yield f"{place}: the folder {root} is empty"
 
 
@@ -117,7 +117,8 @@ def _files(dataset: DatasetOptions, place: str) -> SetFiles | None:
 
 def _names(folder: Path) -> list[str]:
     """Files as BasicSR finds them: all that are not hidden, whatever their suffix."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
 
 
 def _listed_names(dataset: DatasetOptions) -> Sequence[str] | None:

@@ -37,7 +37,7 @@ def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:
     _at_least_one(("logger", "save_checkpoint_freq"), run.logger.save_checkpoint_freq, problems)
     if task == "train":
         _check_training(run, problems)
-    elif not run.datasets:
+    elif not run.datasets.keys() - {"train"}:
         problems.add(("datasets",), "holds no set to test on")
 
 

@@ -20,5 +20,5 @@ def patch_torchvision() -> None:
     from torchvision.transforms.functional import rgb_to_grayscale
 
     alias = ModuleType(_REMOVED_MODULE)
-    alias.rgb_to_grayscale = rgb_to_grayscale  # pyright: ignore[reportAttributeAccessIssue]
+    alias.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[_REMOVED_MODULE] = alias

@@ -50,7 +50,6 @@ class Loop:
         self._train = parts.run.train
         self._iteration = iteration
         self._position = position
-        self._saved: int | None = None
         self._clock = _Clock(iteration, self._train.total_iter)
 
     def run(self) -> bool:
@@ -98,12 +97,13 @@ class Loop:
 
     def _between(self, *, stopping: bool) -> None:
         options, iteration = self._parts.run, self._iteration
+        is_last = iteration == self._train.total_iter
         if iteration % options.logger.print_freq == 0:
             self._log_losses()
-        if options.val is not None and iteration % options.val.val_freq == 0:
+        if options.val is not None and (is_last or iteration % options.val.val_freq == 0):
             self._parts.validator.validate(iteration)
         # After the validation, so that a checkpoint knows the best scores up to and with its iteration.
-        if stopping or iteration % options.logger.save_checkpoint_freq == 0:
+        if is_last or stopping or iteration % options.logger.save_checkpoint_freq == 0:
             self._save()
 
     def _log_losses(self) -> None:
@@ -129,7 +129,6 @@ class Loop:
             file = self._checkpoint(random).write(parts.folders.states)
             parts.model.last_checkpoint = str(file)
             _log.info("saved iteration %s", f"{self._iteration:,}")
-        self._saved = self._iteration
 
     def _checkpoint(self, random: list[dict[str, Any]]) -> Checkpoint:
         parts = self._parts
@@ -146,10 +145,6 @@ class Loop:
         )
 
     def _finish(self) -> None:
-        if self._parts.run.val is not None:
-            self._parts.validator.validate(self._iteration)
-        if self._saved != self._iteration:
-            self._save()
         if self._parts.launch.is_first:
             save_networks(self._parts.model, -1, -1)
             _log.info("done: %s", Path(self._parts.folders.models) / "net_g_latest.pth")

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -99,8 +100,7 @@ def pyiqa_metrics(names: Iterable[str], device: Any) -> list[Metric]:
     if find_spec("pyiqa") is None:
         _log.warning("%s are left out: `pip install pyiqa` for val:pyiqa", ", ".join(wanted))
         return []
-    import pyiqa
-
+    pyiqa = import_module("pyiqa")  # downloads the weights of a metric when it is first used
     metrics = []
     for name in wanted:
         network = pyiqa.create_metric(name, device=device)

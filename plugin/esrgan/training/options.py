@@ -154,6 +154,10 @@ class OptionsFile:
     values: Mapping[str, Any]
     """The file as it is, read-only: what BasicSR's builders are given."""
 
+    def sets(self) -> list[str]:
+        """Keys below `datasets:` that the task uses: a test leaves out the training set."""
+        return [name for name in self.run.datasets if self.task == "train" or name != "train"]
+
 
 def read_options(file: Path, task: Task, *, overrides: Iterable[str] = (), debug: bool = False) -> OptionsFile:
     """Read and check an options file for `basicsr train` or `basicsr test`.

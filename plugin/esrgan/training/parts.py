@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
@@ -24,11 +25,14 @@ def register_all() -> None:
         FailedError: a plugin cannot be loaded.
     """
     patch_torchvision()
-    import basicsr.archs
-    import basicsr.data
-    import basicsr.losses
-    import basicsr.metrics
-    import basicsr.models  # noqa: F401
+    with warnings.catch_warnings():
+        # BasicSR imports names that its own dependencies have moved since.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import basicsr.archs
+        import basicsr.data
+        import basicsr.losses
+        import basicsr.metrics
+        import basicsr.models  # noqa: F401
 
     for plugin in entry_points(group=PLUGIN_GROUP):
         try:

@@ -100,6 +100,7 @@ class StepModel(StoredModel):
         if optim_type not in _OPTIMIZERS:
             raise UsageError(f"train: optimiser type must be {' or '.join(_OPTIMIZERS)}, got {optim_type!r}")
         optimizer: Optimizer = _OPTIMIZERS[optim_type](params, lr, **{"fused": True, **kwargs})
+        optimizer.register_load_state_dict_post_hook(arrange_state)
         return optimizer
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
@@ -245,3 +246,15 @@ class StepModel(StoredModel):
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32, or in float64 if it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def arrange_state(optimizer: Optimizer) -> None:
+    """Give the state of each parameter the parameter's memory layout.
+
+    Fused optimisers go through both in the order of memory and do not compare layouts: a state that was
+    saved without channels-last would be applied to the wrong weights.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
+from esrgan.errors import UsageError
 from esrgan.training.basicsr_options import basicsr_options
+from esrgan.training.binding import freeze, thaw
 from esrgan.training.check_data import require_usable_data
 from esrgan.training.check_weights import require_fitting_weights
 from esrgan.training.folders import RunFolders, archive
@@ -39,8 +42,11 @@ def run_test(options: OptionsFile, launch: Launch, *, base: Path | None = None) 
     Raises:
         DataError: images that cannot be used.
         WeightsError: weights of another network.
+        UsageError: no weights at all.
     """
-    folders = RunFolders.of_test(Path.cwd() if base is None else base, options.run.name)
+    base = Path.cwd() if base is None else base
+    folders = RunFolders.of_test(base, options.run.name)
+    options = _with_weights(options, base)
     require_usable_data(options)
     require_fitting_weights(options)
     if launch.is_first:
@@ -52,12 +58,27 @@ def run_test(options: OptionsFile, launch: Launch, *, base: Path | None = None) 
         return _measure_all(options, launch, folders)
 
 
+def _with_weights(options: OptionsFile, base: Path) -> OptionsFile:
+    """The options with weights to test: those that a training run of this name left, where none are given."""
+    run = options.run
+    if run.path.pretrained.get("pretrain_network_g") or "network_g" not in run.networks:
+        return options
+    file = RunFolders.of_training(base, run.name).models / "net_g_latest.pth"
+    if not file.is_file():
+        raise UsageError(f"path:pretrain_network_g is not set, and there is no {file} of a training run of this name")
+    given = {"pretrain_network_g": str(file)}
+    values = thaw(options.values)
+    values["path"] = {"param_key_g": "params_ema", **values.get("path", {}), **given}
+    path = replace(run.path, pretrained={**run.path.pretrained, **given})
+    return replace(options, run=replace(run, path=path), values=freeze(values))
+
+
 def _measure_all(options: OptionsFile, launch: Launch, folders: RunFolders) -> dict[str, dict[str, float]]:
     seed = options.run.manual_seed or 0
     seed_all(seed)
     opt = basicsr_options(options, launch, folders, seed=seed)
     model = build_model(opt)
-    loaders = [evaluation_loader(opt["datasets"][name], launch, seed) for name in sorted(options.run.datasets)]
+    loaders = [evaluation_loader(opt["datasets"][name], launch, seed) for name in sorted(options.sets())]
     scores: dict[str, dict[str, float]] = {}
     for loader in loaders:
         if not takes_single_images(model):

@@ -50,13 +50,9 @@ class Validator:
         self._loaders = loaders
         self._tensorboard = tensorboard
         self._metrics: list[Metric] = all_metrics(run, model) if launch.is_first and loaders else []
-        self._validated: int | None = None
 
     def validate(self, iteration: int) -> None:
-        """Measure all sets and say how it went; a second call for one iteration does nothing."""
-        if iteration == self._validated:
-            return
-        self._validated = iteration
+        """Measure all sets and say how it went."""
         for loader in self._loaders:
             if not takes_single_images(self._model):
                 assert self._run.val is not None

@@ -1,10 +1,245 @@
 """A run that is interrupted and continued is the run that was not."""
 
+import json
+import os
 import random
 import shutil
 import signal
 
 import pytest
+import torch
+
+from esrgan.training.checkpoints import Checkpoint, newest_state, read_state
+from esrgan.training.cli import main
+from esrgan.training.loop import Loop
+
+GAN = {
+    "model_type": "ESRGANModel",
+    "network_d": {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4},
+    "train__optim_d": {"type": "Adam", "lr": 1e-3},
+    "train__gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
+}
+OUR_GAN = {
+    "model_type": "RaGANModel_esrgan",
+    "network_d": {"type": "UNetDiscriminatorSN_esrgan", "num_feat": 4},
+    "train__optim_d": {"type": "Adam", "lr": 1e-3},
+    "train__gan_opt": {"type": "RelativisticGANLoss_esrgan", "loss_weight": 0.1},
+}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+@pytest.fixture
+def at_iteration(monkeypatch):
+    """Do something in the middle of the run, once, after the step of an iteration."""
+
+    def arrange(iteration, action):
+        step = Loop._step
+        done = []
+
+        def stepping(self, batch):
+            step(self, batch)
+            if self._iteration == iteration and not done:
+                done.append(True)
+                action()
+
+        monkeypatch.setattr(Loop, "_step", stepping)
+
+    return arrange
+
+
+def kill():
+    raise Killed
+
+
+def train(*arguments):
+    return main(["train", "-opt", "tiny.yml", *arguments])
+
+
+def weights(folder, iteration="latest"):
+    return torch.load(folder / "experiments/tiny/models" / f"net_g_{iteration}.pth", weights_only=True)["params"]
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"model_type": "SRModel"}, GAN, OUR_GAN], ids=["ours", "stock", "gan", "our-gan"]
+)
+def test_a_run_that_died_goes_on_as_if_it_had_not(runs, at_iteration, model):
+    runs.write(**model)
+    assert train() == 0
+    expected, final = runs.losses(), weights(runs.path)
+    shutil.rmtree(runs.path / "experiments")
+
+    at_iteration(10, kill)
+    with pytest.raises(Killed):
+        train()
+    assert len(runs.losses()) == 9
+    assert train("--auto_resume") == 0
+    assert runs.losses() == expected
+    assert len(expected) == 12
+    continued = weights(runs.path)
+    assert continued.keys() == final.keys()
+    assert all(torch.equal(continued[key], final[key]) for key in final)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_run_continues_exactly(runs, at_iteration, number):
+    runs.write()
+    assert train() == 0
+    expected = runs.losses()
+    shutil.rmtree(runs.path / "experiments")
+
+    at_iteration(5, lambda: os.kill(os.getpid(), number))
+    assert train() == 130
+    assert (runs.path / "experiments/tiny/training_states/5.state").is_file()
+    assert weights(runs.path, 5)
+    assert train("--auto_resume") == 0
+    assert runs.losses() == expected
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_losses_do_not_depend_on_the_number_of_workers(runs):
+    runs.write(datasets__train__num_worker_per_gpu=2)
+    assert train() == 0
+    with_two = runs.losses()
+    runs.write(datasets__train__num_worker_per_gpu=0)
+    assert train() == 0
+    assert runs.losses() == with_two
+
+
+def test_another_seed_gives_other_losses(runs):
+    runs.write(train__total_iter=3)
+    assert train() == 0
+    first = runs.losses()
+    assert train("--force_yml", "manual_seed=4") == 0
+    assert runs.losses() != first
+
+
+def flip_a_byte(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data)
+
+
+def cut_in_half(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut_in_half, lambda file: file.write_bytes(b"")])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(runs, capsys, damage):
+    runs.write()
+    assert train() == 0
+    expected = runs.losses()
+    damage(runs.path / "experiments/tiny/training_states/12.state")
+    capsys.readouterr()
+    assert train("--auto_resume") == 0
+    said = capsys.readouterr().err
+    assert "12.state" in said
+    assert "trying the one before" in said
+    assert "continues after iteration 8" in said
+    assert runs.losses() == expected
+
+
+def test_when_all_checkpoints_are_damaged_the_run_is_left_alone(runs, capsys):
+    runs.write()
+    assert train() == 0
+    states = sorted((runs.path / "experiments/tiny/training_states").glob("*.state"))
+    for file in states:
+        cut_in_half(file)
+    assert train("--auto_resume") == 1
+    assert "all 3 checkpoints" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in (runs.path / "experiments").iterdir()] == ["tiny"]
+
+
+def test_a_checkpoint_of_another_network_is_refused_in_one_line(runs, capsys):
+    runs.write()
+    assert train() == 0
+    capsys.readouterr()
+    assert train("--auto_resume", "--force_yml", "network_g:num_feat=8", "train:total_iter=20") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("basicsr: ")
+    assert "net_g" in last
+
+
+def test_a_run_without_auto_resume_archives_the_one_before(runs):
+    runs.write(train__total_iter=2)
+    assert train() == 0
+    assert train() == 0
+    names = sorted(path.name for path in (runs.path / "experiments").iterdir())
+    assert len(names) == 2
+    assert names[1].startswith("tiny_archived_")
+    assert (runs.path / "experiments" / names[1] / "models/net_g_latest.pth").is_file()
+
+
+def test_auto_resume_without_a_checkpoint_begins_anew(runs):
+    runs.write(train__total_iter=2)
+    assert train("--auto_resume") == 0
+    assert [record["iter"] for record in runs.losses()] == [1, 2]
+
+
+def test_a_named_checkpoint_sets_later_ones_aside(runs):
+    runs.write()
+    assert train() == 0
+    expected = runs.losses()
+    states = runs.path / "experiments/tiny/training_states"
+    assert train("--force_yml", f"path:resume_state={states / '4.state'}") == 0
+    assert runs.losses() == expected
+    assert {file.name for file in states.iterdir()} >= {"4.state", "8.state", "12.state", "8.state.replaced"}
+
+
+def test_a_training_state_of_upstream_can_be_continued(runs, capsys):
+    runs.write(model_type="SRModel")
+    assert train() == 0
+    states = runs.path / "experiments/tiny/training_states"
+    ours = read_state(states / "8.state")
+    assert isinstance(ours, Checkpoint)
+    upstream = {"epoch": 1, "iter": 8, **{kind: ours.model[kind] for kind in ("optimizers", "schedulers")}}
+    torch.save(upstream, states / "8.state")
+    (states / "12.state").unlink()
+    assert train("--auto_resume") == 0
+    assert "not exactly" in capsys.readouterr().err
+    assert [record["iter"] for record in runs.losses()] == list(range(1, 13))
+
+
+def test_half_a_line_of_losses_is_dropped(runs, at_iteration):
+    runs.write()
+    at_iteration(6, kill)
+    with pytest.raises(Killed):
+        train()
+    with runs.loss_file.open("a") as stream:
+        stream.write('{"iter": 4, "ep')
+    assert train("--auto_resume") == 0
+    assert [record["iter"] for record in runs.losses()] == list(range(1, 13))
+
+
+def test_best_scores_survive(runs, at_iteration):
+    runs.write(val__val_freq=2)
+    at_iteration(9, kill)
+    with pytest.raises(Killed):
+        train()
+    found = newest_state(runs.path / "experiments/tiny/training_states")
+    assert found is not None
+    before = found[1].best["val"]["psnr_y"]
+    assert before[1] in (2, 4, 6, 8)
+    assert train("--auto_resume", "--force_yml", "train:optim_g:lr=0", "val:val_freq=100") == 0
+    after = newest_state(runs.path / "experiments/tiny/training_states")[1].best["val"]["psnr_y"]
+    assert after[0] >= before[0]
+
+
+def test_nothing_half_written_is_left(runs):
+    runs.write()
+    assert train() == 0
+    hidden = [path for path in (runs.path / "experiments").rglob("*") if path.name.startswith(".")]
+    assert hidden == []
+
+
+def test_losses_have_all_their_digits(runs):
+    runs.write(train__total_iter=1)
+    assert train() == 0
+    line = runs.loss_file.read_text().strip()
+    value = json.loads(line)["l_pix"]
+    assert float(torch.tensor(value, dtype=torch.float32)) == value
 
 
 @pytest.mark.slow

@@ -100,6 +100,9 @@ _DEFAULTS = {
 }
 """Visually lossless for each encoder that has a scale of quality."""
 
+_RATE_CONTROL = frozenset({"b", "cq", "crf", "global_quality", "lossless", "qp", "qscale"})
+"""Options that settle quality or size: with one of them, the default quality would only be in the way."""
+
 
 def plan_encoder(options: EncoderOptions, container: ContainerFormat, info: VideoInfo) -> EncoderPlan:
     """Settle encoder, pixel format, colour and options.
@@ -212,7 +215,7 @@ def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo) -> 
         if quality_option is None:
             raise UsageError(f"{codec.name} has no quality scale: leave out --crf {options.crf:g}")
         chosen[quality_option] = f"{options.crf:g}"
-    elif quality_option is not None and defaults.quality is not None:
+    elif quality_option is not None and defaults.quality is not None and not _RATE_CONTROL & options.extra.keys():
         chosen[quality_option] = defaults.quality
     if options.preset is not None:
         if "preset" not in known:

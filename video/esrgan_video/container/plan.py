@@ -84,7 +84,7 @@ def plan_streams(path: Path, main_stream: int, container: ContainerFormat, *, dr
             raise UsageError(_refusal(path, source, refused, container))
     plan = StreamPlan(container=container, streams=tuple(streams))
     for decision in plan.dropped:
-        level = logging.INFO if decision.reason == _CHAPTER_TRACK else logging.WARNING
+        level = logging.INFO if decision.reason in (_CHAPTER_TRACK, _TIMECODE_TRACK) else logging.WARNING
         _log.log(level, "%s: stream %s is left out: %s", path, decision, decision.reason)
     for decision in plan.streams:
         if decision.action == "convert":
@@ -93,6 +93,7 @@ def plan_streams(path: Path, main_stream: int, container: ContainerFormat, *, dr
 
 
 _CHAPTER_TRACK = "it repeats the chapters, which are kept"
+_TIMECODE_TRACK = "it repeats the timecode tag, from which it is made anew"
 
 
 def _decide(stream: Stream, main_stream: int, container: ContainerFormat, has_chapters: bool) -> StreamDecision:
@@ -111,6 +112,8 @@ def _decide(stream: Stream, main_stream: int, container: ContainerFormat, has_ch
         return decision("upscale")
     if has_chapters and stream.type == "data" and codec_name(stream) == "bin_data":
         return decision("drop", reason=_CHAPTER_TRACK)
+    if stream.type == "data" and "timecode" in stream.metadata:
+        return decision("drop", reason=_TIMECODE_TRACK)
     if _fits(stream, container):
         return decision("copy")
     if is_picture(stream) and container.muxer == "matroska":

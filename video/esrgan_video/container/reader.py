@@ -26,7 +26,7 @@ _FALLBACK_RATE = Fraction(25)
 """Frames per second of streams without any time."""
 _REORDER = 16
 """Frames that H.264 and HEVC may hold back for reordering, at most."""
-_DTS_ONLY = frozenset({"avi"})
+_DTS_ONLY = frozenset({"asf", "avi"})
 """Demuxers of containers that store times of decoding only."""
 
 

@@ -108,7 +108,7 @@ def with_times(frames: Iterator[VideoFrame], *, reorder: int) -> Iterator[tuple[
 
     Args:
         frames: as decoded.
-        reorder: 0 where the container stores times of presentation. Where it stores times of decoding only (AVI),
+        reorder: 0 where the container stores times of presentation. Where it stores times of decoding only (AVI, ASF),
             the timestamps are right as a set but not in order: the n-th frame then gets the n-th smallest, looking
             this many frames ahead.
     """

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.container.copier import PacketCopier
+from esrgan_video.container.ebml import store_pixel_shape
 from esrgan_video.container.encoder import EncoderPlan
 from esrgan_video.container.formats import open_input, reason
 from esrgan_video.container.frame import Frame, tag, to_av
 from esrgan_video.container.geometry import scaled_display_matrix, scaled_sample_aspect_ratio
-from esrgan_video.container.info import VideoInfo
+from esrgan_video.container.info import VideoInfo, main_video_stream
 from esrgan_video.container.plan import StreamDecision, StreamPlan, add_copy, is_picture
 from esrgan_video.container.subtitles import prepare
 from esrgan_video.container.tags import container_tags, moved_chapters, needs_free_form_tags, video_tags
@@ -41,6 +42,7 @@ class VideoWriter:
 
     Args:
         path: the file to write.
+        name: what messages call it.
         info: the input's video.
         size: width and height of the frames to come.
         encoder: how they are encoded.
@@ -58,6 +60,7 @@ class VideoWriter:
         self,
         path: Path,
         *,
+        name: Path,
         info: VideoInfo,
         size: tuple[int, int],
         encoder: EncoderPlan,
@@ -69,6 +72,7 @@ class VideoWriter:
         import av
 
         self._path = path
+        self._name = name
         self._info = info
         self._size = size
         self._encoder = encoder
@@ -127,10 +131,24 @@ class VideoWriter:
             for other in self._copier.until(end if self._range.ends_early else None):
                 self._output.mux_one(other)
             self._output.close()
+            self._check_pixel_shape()
         except av.error.FFmpegError as error:
-            raise MediaError(f"cannot write {self._path}: {reason(error)}") from error
+            raise MediaError(f"cannot write {self._name}: {reason(error)}") from error
         self._copier.report()
         return count
+
+    def _check_pixel_shape(self) -> None:
+        """Add what the muxer could not write: VP9 and AV1 leave the shape of pixels to the container."""
+        if self._sar in (None, 1) or not self._streams.container.milliseconds:
+            return
+        with open_input(self._path) as written:
+            stream = main_video_stream(written)
+            if stream is not None and stream.sample_aspect_ratio == self._sar:
+                return
+        try:
+            store_pixel_shape(self._path, Fraction(self._sar))
+        except MediaError as error:  # too little to throw a finished video away for
+            _log.warning("%s", error)
 
     def _write_frame(self, frame: Frame) -> None:
         self._durations[frame.pts] = self._duration(frame)
@@ -191,9 +209,9 @@ class VideoWriter:
         context.thread_type = "AUTO"  # PyAV's own choice makes x264 cut each frame into slices
         tag(context, self._encoder.colour)
         source_size = (self._info.width, self._info.height)
-        sar = scaled_sample_aspect_ratio(self._info.sample_aspect_ratio, source_size, self._size)
-        if sar is not None:
-            context.sample_aspect_ratio = sar
+        self._sar = scaled_sample_aspect_ratio(self._info.sample_aspect_ratio, source_size, self._size)
+        if self._sar is not None:
+            context.sample_aspect_ratio = self._sar
         if self._info.display_matrix is not None:
             video.set_display_matrix(scaled_display_matrix(self._info.display_matrix, source_size, self._size))
         video.metadata.update(video_tags(self._info.metadata))
@@ -250,7 +268,7 @@ class VideoWriter:
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:
             raise self._refused_codec() from error
         except av.error.FFmpegError as error:
-            raise MediaError(f"cannot write {self._path}: {reason(error)}") from error
+            raise MediaError(f"cannot write {self._name}: {reason(error)}") from error
 
     def _refused_codec(self) -> UsageError:
         suffix = self._streams.container.suffix

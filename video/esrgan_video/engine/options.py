@@ -9,8 +9,9 @@ from esrgan.errors import UsageError
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
-DEFAULT_OVERLAP = 16
-"""Input pixels around a tile; `benchmarks/tile_overlap.py` has the error that each overlap leaves."""
+DEFAULT_OVERLAP = 24
+"""Input pixels around a tile. Measured by `benchmarks/tile_overlap.py` with trained weights: 16 leaves up to 0.6 code
+values of 255, 24 none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,7 @@ class _Stream:
 
     def _stretched(self, beyond: Tensor) -> Tensor:
         size = (self._target.height, self._target.width)
-        return F.interpolate(beyond, size=size, mode="bilinear", align_corners=False)
+        return F.interpolate(beyond, size=size, mode="nearest-exact")
 
     def _on_queue(self) -> contextlib.AbstractContextManager[object]:
         if self._queue is None:

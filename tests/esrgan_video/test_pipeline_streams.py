@@ -1,0 +1,258 @@
+"""Everything in a file that is not its video: kept, converted, or refused before work starts."""
+
+from __future__ import annotations
+
+import zlib
+from fractions import Fraction
+
+import av
+import pytest
+from av.stream import Disposition
+
+from clip_tools import Clip, decode, digest, packets, small_png, streams, times, write_clip
+from esrgan.errors import UsageError
+from esrgan_video import upscale_video
+from esrgan_video.container import EncoderOptions, VideoReader, format_of, plan_streams
+
+FAST = EncoderOptions(preset="ultrafast")
+
+
+def run(source, target, upscaler, encoder=FAST, **given):
+    return upscale_video(source, target, upscaler=upscaler, encoder=encoder, progress="none", **given)
+
+
+def payloads(path, index):
+    return [payload for _, payload in packets(path, index)]
+
+
+def test_matroska_keeps_everything(rich, tmp_path, nearest):
+    target = tmp_path / "out.mkv"
+    result = run(rich, target, nearest)
+    assert streams(target) == streams(rich)
+    assert [kind for kind, *_ in streams(target)] == ["video", "audio", "audio", "subtitle", "attachment", "video"]
+    assert result.dropped_streams == ()
+    for index in (1, 2, 3, 5):
+        assert packets(target, index) == packets(rich, index)
+        assert payloads(target, index)
+    with av.open(str(rich)) as before, av.open(str(target)) as after:
+        assert [s.disposition for s in after.streams] == [s.disposition for s in before.streams]
+        assert after.streams[2].disposition & Disposition.comment
+        assert after.streams[4].data == before.streams[4].data != b""
+        assert (after.streams[4].name, after.streams[4].mimetype) == ("font.ttf", "application/x-truetype-font")
+        assert bytes(next(after.demux(after.streams[5]))) == small_png()
+        assert after.chapters() == before.chapters()
+        assert [chapter["metadata"]["title"] for chapter in after.chapters()] == ["Eins", "Zwei"]
+        ignored = {"ENCODER"}
+        assert {k: v for k, v in after.metadata.items() if k not in ignored} == {
+            k: v for k, v in before.metadata.items() if k not in ignored
+        }
+        assert after.metadata["MY_OWN_TAG"] == "xyz"
+
+
+def test_mp4_takes_sound_chapters_cover_and_converts_plain_subtitles(rich, tmp_path, nearest, caplog):
+    target = tmp_path / "out.mp4"
+    result = run(rich, target, nearest, drop_unsupported=True)
+    assert result.dropped_streams == ("#4 (attachment, unknown)",)
+    assert "rich.mkv: stream #4 (attachment, unknown) is left out: .mp4 cannot hold it" in caplog.text
+    kinds = streams(target)
+    assert [entry[:3] for entry in kinds[:4]] == [
+        ("video", "h264", "und"), ("audio", "aac", "eng"), ("audio", "opus", "fra"), ("subtitle", "mov_text", "ger"),
+    ]  # fmt: skip
+    assert payloads(target, 1) == payloads(rich, 1)
+    assert payloads(target, 2) == payloads(rich, 2)
+    with av.open(str(target)) as after:
+        lines = []
+        for packet in after.demux(after.streams[3]):
+            if packet.size > 2:
+                start = Fraction(packet.pts) * Fraction(1, after.streams[3].time_base.denominator)
+                lines.append(
+                    (
+                        start,
+                        packet.duration * Fraction(1, after.streams[3].time_base.denominator),
+                        packet.decode()[0].dialogue,
+                    )
+                )
+        assert [(start, length) for start, length, _ in lines] == [
+            (Fraction(1, 10), Fraction(1, 2)), (Fraction(7, 10), Fraction(1, 2)), (Fraction(3, 2), Fraction(2, 5)),
+        ]  # fmt: skip
+        assert [line for *_, line in lines] == [b"Hallo {\\i1}Welt{\\i0}", b"Zweite\\NZeile", b"Ende"]
+        assert [chapter["metadata"]["title"] for chapter in after.chapters()] == ["Eins", "Zwei"]
+        assert (after.metadata["title"], after.metadata["artist"]) == ("Ein Titel", "Wer")
+        cover = [stream for stream in after.streams.video if stream.disposition & Disposition.attached_pic]
+        assert len(cover) == 1
+
+
+@pytest.mark.parametrize(("suffix", "lines"), [(".mkv", [b"Hallo", b"Welt"]), (".webm", [b"Hallo", b"Welt"])])
+def test_mp4_subtitles_convert_back(suffix, lines, tmp_path, nearest):
+    text = [(0, 500, "Hallo"), (600, 900, "Welt")]
+    source = write_clip(
+        tmp_path / "in.mkv", Clip(subtitles=text, time_base=Fraction(1, 1000), times=[40 * n for n in range(25)])
+    )
+    run(source, tmp_path / "mid.mp4", nearest)
+    assert streams(tmp_path / "mid.mp4")[1][1] == "mov_text"
+    fast = EncoderOptions(extra={"cpu-used": "8", "deadline": "realtime"}) if suffix == ".webm" else FAST
+    run(tmp_path / "mid.mp4", tmp_path / f"out{suffix}", nearest, fast)
+    found = packets(tmp_path / f"out{suffix}", 1)
+    assert [payload for _, payload in found] == lines
+    assert [time for time, _ in found] == [0, Fraction(3, 5)]
+
+
+def test_chapters_of_mp4_go_to_mp4_again(tmp_path, nearest):
+    chapters = [(0, 400, "A"), (400, 1200, "B")]
+    source = write_clip(tmp_path / "in.mp4", Clip(chapters=chapters, audio=["aac"], metadata={"title": "T"}))
+    result = run(source, tmp_path / "out.mp4", nearest)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mp4")) as after:
+        assert after.chapters() == before.chapters() != []
+        assert [stream.type for stream in after.streams] == [stream.type for stream in before.streams]
+        assert after.metadata["title"] == "T"
+    assert len(result.dropped_streams) == 1  # the text track that repeats the chapters is made anew
+
+
+def test_tags_of_ones_own_survive_in_mp4(tmp_path, nearest):
+    metadata = {"title": "T", "my_own": "value", "comment": "C"}
+    source = write_clip(tmp_path / "in.mkv", Clip(metadata=metadata))
+    run(source, tmp_path / "out.mp4", nearest)
+    with av.open(str(tmp_path / "out.mp4")) as after:
+        found = {key.lower(): value for key, value in after.metadata.items()}
+    assert metadata.items() <= found.items()
+
+
+def test_a_timecode_stays(tmp_path, nearest):
+    source = write_clip(tmp_path / "in.mov", Clip(metadata={"timecode": "01:00:00:00"}))
+    with av.open(str(source)) as before:
+        assert [stream.type for stream in before.streams] == ["video", "data"]
+    run(source, tmp_path / "out.mov", nearest)
+    with av.open(str(tmp_path / "out.mov")) as after:
+        assert after.streams.video[0].metadata["timecode"] == "01:00:00:00"
+
+
+def test_false_statistics_are_not_copied(tmp_path, nearest):
+    tags = {"BPS-eng": "1", "NUMBER_OF_FRAMES-eng": "2", "_STATISTICS_TAGS-eng": "x", "title": "kept", "encoder": "old"}
+    source = write_clip(tmp_path / "in.mkv", Clip(video_metadata=tags))
+    run(source, tmp_path / "out.mkv", nearest)
+    with av.open(str(tmp_path / "out.mkv")) as after:
+        assert set(after.streams[0].metadata) - {"DURATION"} == {"title"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_further_video_is_copied(count, tmp_path, nearest):
+    source = tmp_path / "in.mkv"
+    parts = [
+        write_clip(tmp_path / f"part{number}.mp4", Clip(size=(64, 32 + 16 * number))) for number in range(count + 1)
+    ]
+    with av.open(str(source), "w") as output:
+        opened = [av.open(str(part)) for part in parts]
+        targets = [output.add_stream_from_template(part.streams[0], opaque=True) for part in opened]
+        for part, stream in zip(opened, targets, strict=True):
+            for packet in part.demux(0):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+            part.close()
+    run(source, tmp_path / "out.mkv", nearest)
+    assert len(streams(tmp_path / "out.mkv")) == count + 1
+    for number in range(1, count + 1):
+        assert digest(tmp_path / "out.mkv", number) == digest(source, number)
+    assert (decode(tmp_path / "out.mkv")[0].width, len(decode(tmp_path / "out.mkv"))) == (128, 30)
+
+
+def test_the_order_of_streams_is_kept(tmp_path, nearest):
+    source = tmp_path / "in.mp4"
+    inner = write_clip(tmp_path / "av.mp4", Clip(audio=["aac"]))
+    with av.open(str(inner)) as before, av.open(str(source), "w") as output:
+        targets = {index: output.add_stream_from_template(before.streams[index], opaque=True) for index in (1, 0)}
+        for packet in before.demux():
+            if packet.size:
+                packet.stream = targets[packet.stream_index]
+                output.mux(packet)
+    assert [kind for kind, *_ in streams(source)] == ["audio", "video"]
+    run(source, tmp_path / "out.mp4", nearest)
+    assert [kind for kind, *_ in streams(tmp_path / "out.mp4")] == ["audio", "video"]
+    assert times(tmp_path / "out.mp4") == times(source)
+
+
+ASS = Clip(subtitles=[(0, 500, "0,,Default,,0,0,0,,x")], subtitle_codec="ass")
+
+
+@pytest.mark.parametrize(
+    ("clip", "suffix", "message"),
+    [
+        (ASS, ".mp4", r"cannot hold stream #1 \(subtitle, s?ssa?, ger\) of .*: write \.mkv instead, or leave it out"),
+        (Clip(audio=["aac"]), ".webm", r"stream #1 \(audio, aac, eng\) of .*: write \.mkv or \.mp4 or \.mov"),
+        (Clip(audio=["libopus", "flac"]), ".mov", r"#1 \(audio, opus, eng\).*: write \.mkv or \.mp4"),
+        (Clip(attachments={"f.ttf": ("font/ttf", b"x" * 50)}), ".mp4", r"#1 \(attachment, unknown\) .*: write \.mkv"),
+    ],
+)
+def test_what_a_container_cannot_hold_is_refused_before_work(clip, suffix, message, tmp_path, nearest):
+    source = write_clip(tmp_path / "in.mkv", clip)
+    with pytest.raises(UsageError, match=message):
+        run(source, tmp_path / f"out{suffix}", nearest, EncoderOptions())
+    assert nearest.batches == []
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_unsupported_streams_are_dropped_on_request(tmp_path, nearest, caplog):
+    source = write_clip(tmp_path / "in.mkv", Clip(audio=["aac"]))
+    options = EncoderOptions(extra={"cpu-used": "8", "deadline": "realtime"})
+    result = run(source, tmp_path / "out.webm", nearest, options, drop_unsupported=True)
+    assert result.dropped_streams == ("#1 (audio, aac, eng)",)
+    assert "in.mkv: stream #1 (audio, aac, eng) is left out" in caplog.text
+    assert [kind for kind, *_ in streams(tmp_path / "out.webm")] == ["video"]
+
+
+def test_the_plan_can_be_had_without_work(rich):
+    with VideoReader(rich) as reader:
+        plan = plan_streams(rich, reader.info.stream_index, format_of(rich.with_suffix(".mp4")), drop_unsupported=True)
+    assert [decision.action for decision in plan.streams] == ["upscale", "copy", "copy", "convert", "drop", "copy"]
+    assert plan.streams[3].target == "mov_text"
+
+
+@pytest.mark.parametrize("codec", ["aac", "ac3", "libmp3lame", "flac", "libopus", "pcm_s16le"])
+def test_all_sound_is_byte_equal(codec, tmp_path, nearest):
+    source = write_clip(
+        tmp_path / "in.mkv", Clip(audio=[codec], time_base=Fraction(1, 1000), times=[40 * n for n in range(40)])
+    )
+    run(source, tmp_path / "out.mkv", nearest)
+    assert packets(tmp_path / "out.mkv", 1) == packets(source, 1)
+    assert len(packets(source, 1)) > 10
+
+
+def test_priming_of_aac_stays_in_place(tmp_path, nearest):
+    """MP4 hides the encoder's first samples with an edit list; the packets before zero must stay before zero."""
+    source = write_clip(tmp_path / "in.mp4", Clip(audio=["aac"]))
+    assert packets(source, 1)[0][0] < 0
+    for suffix in (".mp4", ".mkv"):
+        target = tmp_path / f"out{suffix}"
+        run(source, target, nearest)
+        assert payloads(target, 1) == payloads(source, 1)
+        assert times(target) == times(source)
+        for (ours, _), (theirs, _) in zip(packets(target, 1), packets(source, 1), strict=True):
+            assert abs(ours - theirs) <= (0 if suffix == ".mp4" else Fraction(1, 1000))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+@pytest.mark.parametrize("sar", [Fraction(11, 12), Fraction(128, 117), Fraction(2)])
+def test_the_shape_of_vp9_pixels_is_in_the_file(suffix, sar, tmp_path, nearest):
+    """VP9 has no field for it and PyAV cannot hand it to the muxer: it is added to the finished file."""
+    clip = Clip(sar=sar, audio=["libopus"], times=range(75), chapters=[(0, 1000, "A")], metadata={"title": "T" * 200})
+    source = write_clip(tmp_path / "in.mkv", clip)
+    target = tmp_path / f"out{suffix}"
+    run(source, target, nearest, EncoderOptions(codec="vp9", extra={"cpu-used": "8", "deadline": "realtime"}))
+    with av.open(str(target)) as container:
+        video = container.streams.video[0]
+        assert video.sample_aspect_ratio == sar
+        container.seek(2_000_000)
+        assert next(container.decode(video)).pts <= 2000  # the index still points where it should
+        assert container.metadata["title"] == "T" * 200
+        assert len(container.chapters()) == 1
+    assert len(decode(target)) == 75
+    assert digest(target, 1) == digest(source, 1)
+    content = target.read_bytes()
+    name = b"\x16\x54\xae\x6b"
+    tracks = content.index(name, content.index(name) + 4) + 4  # the first is the SeekHead's reference
+    size_size = 9 - content[tracks].bit_length()
+    size = int.from_bytes(content[tracks : tracks + size_size], "big") & ((1 << 7 * size_size) - 1)
+    body = content[tracks + size_size : tracks + size_size + size]
+    if body[:1] == b"\xbf":  # a checksum: Matroska has them, WebM does not
+        assert int.from_bytes(body[2:6], "little") == zlib.crc32(body[6:])
+    assert (body[:1] == b"\xbf") == (suffix == ".mkv")
