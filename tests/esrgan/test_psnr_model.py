@@ -380,6 +380,18 @@ def test_a_state_saved_without_channels_last_continues_with_it(build):
     assert weights(together.net_g).sub(weights(contiguous.net_g)).abs().max() < 1e-5  # a step is of 5e-4
 
 
+def test_a_run_of_basicsrs_own_model_is_continued(build, tmp_path):
+    theirs = build("SRModel")
+    run(theirs, range(2))
+    theirs.save(0, 2)
+    ours = build(path={"pretrain_network_g": str(tmp_path / "models" / "net_g_2.pth")})
+    ours.resume_training(torch.load(tmp_path / "training_states" / "2.state", weights_only=True))
+    run(theirs, [2, 3], first=3), run(ours, [2, 3], first=3)
+    assert ours.optimizer_g.param_groups[0]["fused"] is True
+    torch.testing.assert_close(weights(ours.net_g), weights(theirs.net_g), rtol=1e-4, atol=1e-5)
+    assert ours.get_current_learning_rate() == theirs.get_current_learning_rate()
+
+
 def test_a_training_state_of_another_network_is_refused(build):
     state = build(network={**NETWORK, "num_feat": 6}).training_state()
     with pytest.raises(WeightsError, match="net_g of the training state"):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from esrgan.archs.vgg import VGG19Features
 from esrgan.errors import TrainingDiverged, UsageError
+from esrgan.training.guard import StepGuard
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,15 @@ def test_gradients_of_parts_add_up(build):
     model.optimize_parameters(1)
     for network, parts in zip((model.net_g, model.net_d), zip(*halves, strict=True), strict=True):
         assert difference(gradients(network), torch.stack(parts).mean(0)) < 1e-10
+
+
+def test_a_loss_scale_reaches_every_backward_pass_and_is_taken_out_again(build):
+    plain, scaled = sharpened(build()), sharpened(build())
+    scaled.guard = StepGuard(torch.device("cpu"), loss_scale=True)
+    run(plain, [0]), run(scaled, [0])
+    for name in ("net_g", "net_d"):
+        assert difference(gradients(getattr(scaled, name)), gradients(getattr(plain, name))) < 1e-12
+    assert scaled.get_current_log()["loss_scale"] == 2.0**16
 
 
 def test_each_network_is_clipped_by_its_own_norm(build):

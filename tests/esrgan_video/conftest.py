@@ -46,7 +46,7 @@ class NearestUpscaler:
         return F.interpolate(batch, scale_factor=float(self.scale), mode="nearest")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_upscaler() -> type[NearestUpscaler]:
     """The stand-in with any scale and batch."""
     return NearestUpscaler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from math import floor
 
 import av
 import numpy as np
@@ -40,7 +41,7 @@ def test_irregular_times_come_back(suffix, vfr, tmp_path, nearest):
     expected = times(vfr)
     assert result.frames == len(expected)
     if suffix in (".mkv", ".webm"):  # these store milliseconds
-        expected = [Fraction(round(moment * 1000), 1000) for moment in expected]
+        expected = [Fraction(floor(moment * 1000 + Fraction(1, 2)), 1000) for moment in expected]
     assert times(target) == expected
 
 

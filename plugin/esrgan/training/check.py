@@ -12,7 +12,7 @@ from esrgan.training.check_data import set_problems
 from esrgan.training.check_weights import weights_problems
 from esrgan.training.estimate import Measured, measure_steps, memory_needed
 from esrgan.training.launch import Launch, launched
-from esrgan.training.logs import logging_to
+from esrgan.training.logs import logging_to_terminal
 from esrgan.training.loop import duration
 from esrgan.training.options import OptionsFile, Task, read_options
 from esrgan.training.parts import full_name
@@ -37,7 +37,7 @@ def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:
     overrides = list(overrides)
     task: Task = "train" if "train" in read_document(file, overrides).values else "test"
     options = read_options(file, task, overrides=overrides)
-    with logging_to(None, speaks=False):
+    with logging_to_terminal(speaks=False):
         problems = list(_problems(options))
         for line in problems:
             sys.stderr.write(f"basicsr: {line}\n")

@@ -94,7 +94,7 @@ def read_state(file: Path) -> Checkpoint | StockState:
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
-        raise FailedError(f"{file}: is damaged or not a checkpoint: {str(error).splitlines()[0]}") from error
+        raise FailedError(f"{file}: is damaged or not a checkpoint: {type(error).__name__}") from error
     try:
         return _parse(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

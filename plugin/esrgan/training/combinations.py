@@ -14,17 +14,11 @@ from esrgan.training.yaml_file import KeyPath
 if TYPE_CHECKING:
     from esrgan.training.options import DatasetOptions, RunOptions, Task, TrainOptions
 
-_CUDA_ONLY = ("RealESRGANModel", "RealESRNetModel")
-"""Stock models that call `.cuda()` whatever the options say."""
-
-
 def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:
     """Note every combination of options that would fail later, or quietly do something else."""
     _check_name(run.name, problems)
     if run.scale < 1:
         problems.add(("scale",), f"must be at least 1, got {run.scale}")
-    if run.num_gpu == 0 and run.model_type in _CUDA_ONLY:
-        problems.add(("num_gpu",), f"is 0, but BasicSR's {run.model_type} runs on CUDA only")
     if run.num_gpu != "auto" and run.num_gpu < 0:
         problems.add(("num_gpu",), f"must be auto or at least 0, got {run.num_gpu}")
     for name in run.networks:

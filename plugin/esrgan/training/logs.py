@@ -20,24 +20,20 @@ _LOGGERS = ("basicsr", "esrgan")
 
 
 @contextmanager
-def logging_to(file: Path | None, *, speaks: bool) -> Iterator[None]:
-    """Send the records of BasicSR and of this project to `file` and to standard error, inside the block.
+def logging_to_terminal(*, speaks: bool = True) -> Iterator[None]:
+    """Send the records of BasicSR and of this project to standard error, inside the block.
 
     Args:
-        file: the log file, or `None` for none.
         speaks: whether this process says more than errors; the first one does.
     """
     from basicsr.utils.logger import initialized_logger
 
-    handlers: list[logging.Handler] = [_terminal()]
-    if file is not None:
-        handlers.append(logging.FileHandler(file, "a", encoding="utf-8"))
     before = {name: _settings(name) for name in _LOGGERS}
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter(_FORMAT))
+    handler = _terminal()
+    handler.setFormatter(logging.Formatter(_FORMAT))
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers[:], logger.propagate = handlers, False
+        logger.handlers[:], logger.propagate = [handler], False
         logger.setLevel(logging.INFO if speaks else logging.ERROR)
     # BasicSR then leaves the handlers of its logger alone.
     had_handlers = initialized_logger.get("basicsr")
@@ -45,14 +41,31 @@ def logging_to(file: Path | None, *, speaks: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for handler in handlers:
-            handler.close()
-        for name, (old, propagate, level) in before.items():
+        for name, (handlers, propagate, level) in before.items():
             logger = logging.getLogger(name)
-            logger.handlers[:], logger.propagate = old, propagate
+            logger.handlers[:], logger.propagate = handlers, propagate
             logger.setLevel(level)
         if not had_handlers:
             initialized_logger.pop("basicsr", None)
+
+
+@contextmanager
+def logging_to_file(file: Path | None) -> Iterator[None]:
+    """Also write the records to `file`, if there is one, inside the block."""
+    if file is None:
+        yield
+        return
+    handler = logging.FileHandler(file, "a", encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
 
 
 def _settings(name: str) -> tuple[list[logging.Handler], bool, int]:

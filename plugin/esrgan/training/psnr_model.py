@@ -7,7 +7,8 @@ What `PSNRModel` and `RaGANModel` offer to the training loop, beyond BasicSR's m
   skipped steps). Copies on the CPU that `torch.load(weights_only=True)` reads. Random states and the
   sampler's position are the loop's.
 - `load_training_state(state)`: the inverse, after construction; it needs no pretrained files.
-- `last_checkpoint()`: the path that `TrainingDiverged` names.
+- `last_checkpoint`: the path that `TrainingDiverged` names; `save` sets it, and so may a loop that writes
+  checkpoints of its own.
 - `get_current_log() -> dict[str, float]`: the only place where losses and health values are read
   from the device. Under DDP every process must call it at the same iteration.
 

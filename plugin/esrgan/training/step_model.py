@@ -191,7 +191,7 @@ class StepModel(StoredModel):
     def _stop_if_diverged(self, current_iter: int) -> None:
         count = int(self.guard.skipped_in_a_row)
         if count >= MOST_IN_A_ROW:
-            last = self.last_checkpoint()
+            last = self.last_checkpoint
             raise TrainingDiverged(
                 f"iteration {current_iter}: losses or gradients were not finite in {count} steps in a row. "
                 + (f"The last good checkpoint is {last}. " if last else "No checkpoint was written yet. ")
@@ -249,12 +249,17 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def arrange_state(optimizer: Optimizer) -> None:
-    """Give the state of each parameter the parameter's memory layout.
+    """Make a loaded state fit an optimiser of another kind: fused or not, channels-last or not.
 
-    Fused optimisers go through both in the order of memory and do not compare layouts: a state that was
-    saved without channels-last would be applied to the wrong weights.
+    Fused optimisers go through weights and state in the order of memory and do not compare layouts: a
+    state that was saved without channels-last would be applied to the wrong weights.
     """
+    fused = optimizer.defaults.get("fused")
+    for group in optimizer.param_groups:
+        group["fused"] = fused
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+            if name == "step" and fused:
+                state[name] = torch.as_tensor(value, dtype=torch.float32, device=parameter.device)
+            elif isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -28,7 +28,7 @@ class StoredModel(SRModel):
     guard: StepGuard
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self._last_saved: int | None = None
+        self.last_checkpoint: str | None = opt["path"].get("resume_state")
         super().__init__(opt)
 
     def load_network(
@@ -53,15 +53,7 @@ class StoredModel(SRModel):
     def save(self, epoch: int, current_iter: int) -> None:
         """Write the networks and BasicSR's training state."""
         super().save(epoch, current_iter)
-        self._last_saved = current_iter
-
-    def last_checkpoint(self) -> str | None:
-        """The newest weights of the generator that this run wrote, else what it was resumed from, else `None`."""
-        if self._last_saved is None:
-            resumed: str | None = self.opt["path"].get("resume_state")
-            return resumed
-        # Where it is now: a loop may let `save` write elsewhere and move the file when it is complete.
-        return str(self._network_file("net_g", self._last_saved))
+        self.last_checkpoint = str(self._network_file("net_g", current_iter))
 
     def save_network(
         self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"

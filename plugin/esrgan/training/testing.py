@@ -16,7 +16,7 @@ from esrgan.training.folders import RunFolders, archive
 from esrgan.training.image_files import write_png
 from esrgan.training.launch import Launch, from_first
 from esrgan.training.loaders import evaluation_loader
-from esrgan.training.logs import log_file_name, logging_to
+from esrgan.training.logs import log_file_name, logging_to_file, logging_to_terminal
 from esrgan.training.metrics import Picture
 from esrgan.training.options import OptionsFile
 from esrgan.training.random_state import seed_all
@@ -45,6 +45,11 @@ def run_test(options: OptionsFile, launch: Launch, *, base: Path | None = None) 
         UsageError: no weights at all.
     """
     base = Path.cwd() if base is None else base
+    with logging_to_terminal(speaks=launch.is_first):
+        return _run_test(options, launch, base)
+
+
+def _run_test(options: OptionsFile, launch: Launch, base: Path) -> dict[str, dict[str, float]]:
     folders = RunFolders.of_test(base, options.run.name)
     options = _with_weights(options, base)
     require_usable_data(options)
@@ -54,7 +59,7 @@ def run_test(options: OptionsFile, launch: Launch, *, base: Path | None = None) 
         folders.create(training=False)
     from_first(None, launch)  # the folders are there
     file = folders.root / log_file_name("test", options.run.name) if launch.is_first else None
-    with logging_to(file, speaks=launch.is_first):
+    with logging_to_file(file):
         return _measure_all(options, launch, folders)
 
 

@@ -20,13 +20,16 @@ from esrgan.training.checkpoints import Checkpoint
 from esrgan.training.folders import RunFolders, archive
 from esrgan.training.launch import Launch, from_first
 from esrgan.training.loaders import Position, TrainingData, evaluation_loader
-from esrgan.training.logs import LossFile, log_file_name, logging_to
+from esrgan.training.logs import LossFile, log_file_name, logging_to_file, logging_to_terminal
 from esrgan.training.loop import Loop, Parts
 from esrgan.training.options import OptionsFile, RunOptions
 from esrgan.training.random_state import MAX_SEED, seed_all
 from esrgan.training.resuming import Start, find_start, prepare_options, restore, set_aside_newer
 from esrgan.training.validators import Validator
 from esrgan.weights.atomic import written_beside
+
+_CUDA_ONLY = ("RealESRGANModel", "RealESRNetModel")
+"""Models that call `.cuda()` whatever the options say."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +51,16 @@ def train(options: OptionsFile, launch: Launch, *, auto_resume: bool = False, ba
     base = Path.cwd() if base is None else base
     run = options.run
     folders = RunFolders.of_training(base, run.name)
-    require_usable_data(options)
-    start = find_start(run, folders, auto_resume=auto_resume)
-    if start is None:
-        require_fitting_weights(options)
-    seed = _seed(run, start, launch)
-    _prepare_folders(options, folders, base, start, launch)
     with ExitStack() as stack:
+        stack.enter_context(logging_to_terminal(speaks=launch.is_first))
+        require_usable_data(options)
+        start = find_start(run, folders, auto_resume=auto_resume)
+        if start is None:
+            require_fitting_weights(options)
+        seed = _seed(run, start, launch)
+        _prepare_folders(options, folders, base, start, launch)
         file = folders.root / log_file_name("train", run.name) if launch.is_first else None
-        stack.enter_context(logging_to(file, speaks=launch.is_first))
+        stack.enter_context(logging_to_file(file))
         if launch.is_first and start is not None:
             set_aside_newer(folders.states, start)
         loop = _build(options, launch, folders, base, start, seed, stack)
@@ -149,7 +153,7 @@ def build_model(opt: dict[str, Any]) -> Any:
     """BasicSR's model for these options.
 
     Raises:
-        UsageError: several processes on CPUs, with a model of BasicSR's.
+        UsageError: a model of BasicSR's that needs CUDA where there is none.
         FailedError: it cannot be built.
     """
     from basicsr.models import build_model as build
@@ -157,6 +161,8 @@ def build_model(opt: dict[str, Any]) -> Any:
     from basicsr.utils.registry import MODEL_REGISTRY
 
     cls = MODEL_REGISTRY.get(opt["model_type"])
+    if not opt["num_gpu"] and cls.__name__ in _CUDA_ONLY:
+        raise UsageError(f"model_type: BasicSR's {cls.__name__} needs a CUDA device")
     if opt["dist"] and not opt["num_gpu"] and cls.model_to_device is BaseModel.model_to_device:
         raise UsageError(f"model_type: BasicSR's {opt['model_type']} cannot train in several processes on CPUs")
     try:

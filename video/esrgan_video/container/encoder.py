@@ -83,20 +83,21 @@ class _Defaults:
 
     quality_option: str | None = None
     quality: str | None = None
+    worst: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
 
 _DEFAULTS = {
-    "libx264": _Defaults("crf", "18", {"preset": "medium"}),
-    "libx264rgb": _Defaults("crf", "18", {"preset": "medium"}),
-    "libx265": _Defaults("crf", "20", {"preset": "medium", "x265-params": "log-level=error"}),
-    "libsvtav1": _Defaults("crf", "24", {"preset": "6"}),
-    "libvpx-vp9": _Defaults("crf", "22", {"deadline": "good", "cpu-used": "2", "row-mt": "1"}),
-    "ffv1": _Defaults(None, None, {"level": "3", "slicecrc": "1"}),
+    "libx264": _Defaults("crf", "18", 51, {"preset": "medium"}),
+    "libx264rgb": _Defaults("crf", "18", 51, {"preset": "medium"}),
+    "libx265": _Defaults("crf", "20", 51, {"preset": "medium", "x265-params": "log-level=error"}),
+    "libsvtav1": _Defaults("crf", "24", 63, {"preset": "6"}),
+    "libvpx-vp9": _Defaults("crf", "22", 63, {"deadline": "good", "cpu-used": "2", "row-mt": "1"}),
+    "ffv1": _Defaults(None, None, None, {"level": "3", "slicecrc": "1"}),
     "prores_ks": _Defaults(),
-    "h264_nvenc": _Defaults("cq", "18", {"preset": "p5", "rc": "vbr"}),
-    "hevc_nvenc": _Defaults("cq", "20", {"preset": "p5", "rc": "vbr"}),
-    "av1_nvenc": _Defaults("cq", "24", {"preset": "p5", "rc": "vbr"}),
+    "h264_nvenc": _Defaults("cq", "18", 51, {"preset": "p5", "rc": "vbr"}),
+    "hevc_nvenc": _Defaults("cq", "20", 51, {"preset": "p5", "rc": "vbr"}),
+    "av1_nvenc": _Defaults("cq", "24", 63, {"preset": "p5", "rc": "vbr"}),
 }
 """Visually lossless for each encoder that has a scale of quality."""
 
@@ -214,6 +215,8 @@ def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo) -> 
     if options.crf is not None:
         if quality_option is None:
             raise UsageError(f"{codec.name} has no quality scale: leave out --crf {options.crf:g}")
+        if defaults.worst is not None and options.crf > defaults.worst:
+            raise UsageError(f"--crf of {codec.name} goes from 0 to {defaults.worst:g}, got {options.crf:g}")
         chosen[quality_option] = f"{options.crf:g}"
     elif quality_option is not None and defaults.quality is not None and not _RATE_CONTROL & options.extra.keys():
         chosen[quality_option] = defaults.quality

@@ -1,0 +1,259 @@
+"""`ScriptReader`: the output of a VapourSynth script, read as `VideoReader` reads a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from esrgan.errors import MediaError, UsageError
+from esrgan_video.container.copier import PacketCopier
+from esrgan_video.container.formats import ContainerFormat
+from esrgan_video.container.frame import Frame
+from esrgan_video.container.info import VideoInfo
+from esrgan_video.container.plan import StreamDecision, StreamPlan
+from esrgan_video.container.reader import VideoReader
+from esrgan_video.container.script_props import colour, light_level, mastering_display, positive_ratio, time_base
+from esrgan_video.container.script_source import in_layout, last_line, run_script
+from esrgan_video.container.timing import TimeRange
+
+if TYPE_CHECKING:
+    import vapoursynth as vs
+    from av.container.core import Chapter
+    from av.packet import Packet
+
+SCRIPT_SUFFIXES = frozenset({".vpy"})
+"""Suffixes of VapourSynth scripts."""
+SCRIPT_CODEC = "vapoursynth"
+"""What `VideoInfo.codec` says of a script."""
+
+
+def is_script(path: Path) -> bool:
+    """Whether the suffix is that of a VapourSynth script."""
+    return path.suffix.lower() in SCRIPT_SUFFIXES
+
+
+class ScriptReader:
+    """Runs a VapourSynth script in this process and reads its output 0.
+
+    A script is a program: run only those that you trust. It runs in its own folder, as `vspipe` does it. Each
+    frame's duration and colour come from its properties; where a frame has no duration, the clip's frame rate gives
+    it. The first frame is at zero. Formats that FFmpeg lacks, such as float, become the nearest integer format.
+
+    Args:
+        path: the script.
+        time_range: the part to read; with a start, the first frame of it is at zero. Where the clip has a constant
+            frame rate, frames before the start are never asked for.
+
+    Raises:
+        MissingExtraError: VapourSynth is not installed.
+        UsageError: no such file, or a range in which there is no frame.
+        MediaError: the script fails, has no video as output 0, or its frames cannot be used.
+    """
+
+    damaged_packets = 0
+    """Always 0: a frame that cannot be made is an error."""
+
+    def __init__(self, path: Path, time_range: TimeRange | None = None) -> None:
+        self.path = path
+        self._range = time_range or TimeRange()
+        clip = run_script(path)
+        self._rate = Fraction(clip.fps) or None
+        self._layout, clip = in_layout(clip, path)
+        self._first_number, clip = self._part(clip)
+        self._count = clip.num_frames
+        self._requests = clip.frames()
+        self._selected = self._select()
+        try:
+            first = next(self._selected, None)
+            if first is None:
+                raise self._nothing_there()
+            frame, begin, duration = first
+            self._shift = begin if self._range.start else Fraction(0)
+            self._time_base = time_base(duration, self._rate)
+            self._last_pts = -1
+            self.first_frame: Frame = self._frame(*first)
+            self.info: VideoInfo = self._describe(frame.props, duration)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the script's clip and of frames that were fetched ahead."""
+        self._selected.close()
+        self._requests.close()
+
+    @property
+    def shift(self) -> Fraction:
+        """Seconds that are taken off all times."""
+        return self._shift
+
+    @property
+    def time_range(self) -> TimeRange:
+        """The part that is read."""
+        return self._range
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames there will be; `None` where a variable rate leaves that open."""
+        if self._rate is None and (self._range.start or self._range.end is not None):
+            return None
+        return int(self._count)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames, once.
+
+        Raises:
+            MediaError: the script's graph cannot make a frame.
+        """
+        yield self.first_frame
+        for selected in self._selected:
+            yield self._frame(*selected)
+
+    def _part(self, clip: vs.VideoNode) -> tuple[int, vs.VideoNode]:
+        """Number of the first frame to read, and the clip from there to the end of the range, as far as known."""
+        first, stop, wanted = 0, clip.num_frames, self._range.frames
+        if self._rate is not None:
+            first = math.ceil((self._range.start or 0) * self._rate)
+            if self._range.end is not None:
+                stop = min(stop, math.ceil(self._range.end * self._rate))
+        if wanted is not None and (self._rate is not None or not self._range.start):
+            stop = min(stop, first + wanted)
+        if first >= stop:
+            raise self._nothing_there()
+        return first, clip[first:stop]
+
+    def _select(self) -> Generator[tuple[vs.VideoFrame, Fraction, Fraction]]:
+        """Frames of the range with their time on the script's clock and their duration, in seconds."""
+        time = Fraction(0) if self._rate is None else self._first_number / self._rate
+        count = 0
+        for frame in self._requested():
+            duration = self._duration(frame.props)
+            if self._range.end is not None and time >= self._range.end:
+                return
+            if time >= (self._range.start or 0):
+                yield frame, time, duration
+                count += 1
+            if count == self._range.frames:
+                return
+            time += duration
+
+    def _duration(self, props: Mapping[str, Any]) -> Fraction:
+        """Seconds on screen."""
+        own = positive_ratio(props.get("_DurationNum"), props.get("_DurationDen"))
+        if own is None and self._rate is None:
+            raise MediaError(
+                f"{self.path}: a frame has no duration and the clip no frame rate: set one with std.AssumeFPS, or the "
+                "properties _DurationNum and _DurationDen"
+            )
+        return own or Fraction(1, self._rate or 1)
+
+    def _requested(self) -> Iterator[vs.VideoFrame]:
+        import vapoursynth as vs
+
+        try:
+            yield from self._requests
+        except vs.Error as error:
+            raise MediaError(f"{self.path}: {last_line(error)}") from error
+
+    def _frame(self, frame: vs.VideoFrame, time: Fraction, duration: Fraction) -> Frame:
+        begin, end = (time - self._shift) / self._time_base, (time + duration - self._shift) / self._time_base
+        # Times that are no whole tick are rounded one by one, so that errors do not add up.
+        pts = self._last_pts = max(round(begin), self._last_pts + 1)
+        order = (1, 2, 0) if self._layout.model == "rgb" else range(self._layout.colour_planes)
+        return Frame(
+            planes=tuple(np.asarray(frame[index]) for index in order),
+            layout=self._layout,
+            colour=colour(frame, self._layout),
+            pts=pts,
+            time_base=self._time_base,
+            duration=max(1, round(end) - pts),
+        )
+
+    def _describe(self, props: Mapping[str, Any], duration: Fraction) -> VideoInfo:
+        frame = self.first_frame
+        aspect = positive_ratio(props.get("_SARNum"), props.get("_SARDen"))
+        return VideoInfo(
+            path=self.path,
+            stream_index=0,
+            codec=SCRIPT_CODEC,
+            width=frame.width,
+            height=frame.height,
+            layout=frame.layout,
+            colour=frame.colour,
+            time_base=self._time_base,
+            rate=self._rate or 1 / duration,
+            sample_aspect_ratio=aspect,
+            display_matrix=None,
+            mastering_display=mastering_display(props),
+            light_level=light_level(props),
+            interlaced=int(props.get("_FieldBased", 0)) > 0,
+            start_time=Fraction(0),
+            frames_from_header=self._count,
+            metadata={},
+        )
+
+    def _nothing_there(self) -> UsageError:
+        start, end = self._range.start or 0, self._range.end
+        until = "" if end is None else f" and --end {float(end):g} s"
+        return UsageError(f"{self.path} has no frame after --start {float(start):g} s{until}")
+
+
+type AnyReader = VideoReader | ScriptReader
+
+
+def open_video(path: Path, time_range: TimeRange | None = None) -> AnyReader:
+    """The reader for a video file or a script; for the errors see each of them."""
+    return ScriptReader(path, time_range) if is_script(path) else VideoReader(path, time_range)
+
+
+def script_streams(container: ContainerFormat) -> StreamPlan:
+    """The plan for a script's only stream."""
+    decision = StreamDecision(index=0, kind="video", codec=SCRIPT_CODEC, language=None, action="upscale")
+    return StreamPlan(container=container, streams=(decision,))
+
+
+class NothingToCopy(PacketCopier):
+    """Stands where `PacketCopier` does for a file: a script has no other streams, tags or chapters."""
+
+    def __init__(self) -> None:  # no file to open
+        pass
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    @property
+    def chapters(self) -> list[Chapter]:
+        """None."""
+        return []
+
+    def source(self, index: int) -> Any:  # noqa: ARG002 - a script has one stream
+        """What the writer asks of the stream that is upscaled."""
+        from av.stream import Disposition
+
+        return SimpleNamespace(type="video", disposition=Disposition.default)
+
+    def until(self, time: Fraction | None) -> Iterator[Packet[Any]]:  # noqa: ARG002 - as the base
+        """None."""
+        return iter(())
+
+    def report(self) -> None:
+        """Nothing was repaired."""
