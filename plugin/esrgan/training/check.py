@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from esrgan.errors import EsrganError, FailedError
+from esrgan.errors import EsrganError
 from esrgan.training.binding import thaw
 from esrgan.training.check_data import set_problems
 from esrgan.training.check_weights import weights_problems
@@ -101,7 +101,7 @@ def _try(options: OptionsFile, steps: int) -> list[str]:
         with launched("none", options.run.num_gpu) as launch:
             measured = measure_steps(options, launch, steps)
             _report_time(options, measured, launch)
-    except FailedError as error:
+    except EsrganError as error:
         line = " ".join(str(error).split())
         sys.stderr.write(f"basicsr: {line}\n")
         return [line]

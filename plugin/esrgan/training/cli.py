@@ -21,8 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.run(given))
     except EsrganError as error:
-        if os.environ.get("RANK", "0") == "0":  # the other processes fail alike
-            sys.stderr.write("".join(f"basicsr: {line}\n" for line in str(error).splitlines()))
+        rank = os.environ.get("RANK", "0")
+        speaker = "basicsr" if rank == "0" else f"basicsr (process {rank})"
+        sys.stderr.write("".join(f"{speaker}: {line}\n" for line in str(error).splitlines()))
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("basicsr: interrupted\n")

@@ -14,6 +14,7 @@ from esrgan.training.yaml_file import KeyPath
 if TYPE_CHECKING:
     from esrgan.training.options import DatasetOptions, RunOptions, Task, TrainOptions
 
+
 def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:
     """Note every combination of options that would fail later, or quietly do something else."""
     _check_name(run.name, problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class RunFolders:
         }
 
     def create(self, *, training: bool) -> None:
-        """Make the folders.
+        """Make the folders; half-written files in them are removed.
 
         Raises:
             FailedError: they cannot be made.
@@ -72,6 +73,8 @@ class RunFolders:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
+            for leftover in (*self.models.glob(".*"), *self.states.glob(".*")):  # of a run that was killed
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         except OSError as error:
             raise FailedError(f"cannot write to {self.root}: {error.strerror or error}") from error
 

@@ -64,7 +64,7 @@ def probe(file: Path, *, thorough: bool = False) -> ImageFacts:
                     has_alpha=image.mode in _ALPHA or "transparency" in image.info,
                 )
     except UnidentifiedImageError as error:
-        raise DataError("is empty" if file.stat().st_size == 0 else "is not an image") from error
+        raise DataError("is empty" if file.stat().st_size == 0 else "is not an image, or damaged") from error
     except FileNotFoundError as error:
         raise DataError("does not exist") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:

@@ -119,7 +119,6 @@ class _Detached:
     def __call__(self, worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
-        torch.set_num_threads(1)
         if self.inner is not None:
             self.inner(worker)
 

@@ -126,8 +126,10 @@ class Loop:
         if parts.launch.is_first:
             save_networks(parts.model, self._position.epoch, self._iteration)
             # The networks first: where there is a checkpoint, there are its networks.
-            file = self._checkpoint(random).write(parts.folders.states)
-            parts.model.last_checkpoint = str(file)
+            checkpoint = self._checkpoint(random)
+            file = checkpoint.write(parts.folders.states)
+            if not checkpoint.model.get("guard", {}).get("skipped_in_a_row"):
+                parts.model.last_checkpoint = str(file)  # a good one: training was going well
             _log.info("saved iteration %s", f"{self._iteration:,}")
 
     def _checkpoint(self, random: list[dict[str, Any]]) -> Checkpoint:

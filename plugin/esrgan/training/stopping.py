@@ -1,9 +1,10 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the iteration that it is in; a second one stops it at once."""
+"""Ctrl-C and SIGTERM ask a run to stop after the iteration that it is in; a later one stops it at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,8 @@ from torch import distributed
 from esrgan.training.launch import Launch
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE = 3.0
+"""Seconds in which more signals are the same request: torchrun passes on what a terminal already sent."""
 _AGREE_EVERY = 10
 """Iterations between two questions to the other processes: they must all stop after the same one."""
 
@@ -22,7 +25,7 @@ class StopRequest:
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
-        self._asked = False
+        self._asked_at: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -37,17 +40,19 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._asked:
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+        elif now - self._asked_at > _PATIENCE:
             raise KeyboardInterrupt
-        self._asked = True
 
     def after(self, iteration: int) -> bool:
         """Whether to stop after `iteration`: the same answer in every process."""
         if not self._launch.distributed:
-            return self._asked
+            return self._asked_at is not None
         if iteration % _AGREE_EVERY:
             return False
         device = "cuda" if self._launch.num_gpu else "cpu"
-        flag = torch.tensor(float(self._asked), device=device)
+        flag = torch.tensor(float(self._asked_at is not None), device=device)
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag)

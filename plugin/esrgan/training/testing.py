@@ -105,7 +105,7 @@ def _measure(model: object, loader: object, options: OptionsFile, folders: RunFo
     suffix = (run.val.suffix if run.val else None) or run.name
 
     def save(_number: int, picture: Picture) -> None:
-        if run.val is None or run.val.save_img:
+        if run.val is None or run.val.save_img or picture.hr is None:
             write_png(folder / f"{picture.name}_{suffix}.png", picture.output)
 
     return evaluate(model, loader, all_metrics(run, model), each=save)

@@ -6,6 +6,7 @@ import logging
 import random
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,10 @@ def train(options: OptionsFile, launch: Launch, *, auto_resume: bool = False, ba
     folders = RunFolders.of_training(base, run.name)
     with ExitStack() as stack:
         stack.enter_context(logging_to_terminal(speaks=launch.is_first))
-        require_usable_data(options)
+        _as_the_first_does(lambda: require_usable_data(options), launch)
         start = find_start(run, folders, auto_resume=auto_resume)
         if start is None:
-            require_fitting_weights(options)
+            _as_the_first_does(lambda: require_fitting_weights(options), launch)
         seed = _seed(run, start, launch)
         _prepare_folders(options, folders, base, start, launch)
         file = folders.root / log_file_name("train", run.name) if launch.is_first else None
@@ -68,6 +69,19 @@ def train(options: OptionsFile, launch: Launch, *, auto_resume: bool = False, ba
         if not complete:
             _log.warning("stopped and saved; `--auto_resume` continues")
     return complete
+
+
+def _as_the_first_does(check: Callable[[], None], launch: Launch) -> None:
+    """Let the first process check; what it raises is raised in all."""
+    problem: EsrganError | None = None
+    if launch.is_first:
+        try:
+            check()
+        except EsrganError as error:
+            problem = error
+    problem = from_first(problem, launch)
+    if problem is not None:
+        raise problem
 
 
 def _seed(run: RunOptions, start: Start | None, launch: Launch) -> int:

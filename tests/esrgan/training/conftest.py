@@ -120,7 +120,12 @@ class RunFolder:
         """Start the command here; it is killed at the end of the block, should it still run."""
         command = [sys.executable, "-m", "esrgan.training.cli", *arguments]
         with subprocess.Popen(
-            command, cwd=self.path, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            cwd=self.path,
+            env=_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         ) as process:
             try:
                 yield process

@@ -265,3 +265,49 @@ def test_a_run_killed_twice_has_the_losses_of_one_that_was_not(runs):
     assert finished.returncode == 0, finished.stderr
     assert "continues after iteration" in finished.stderr
     assert runs.losses() == expected
+
+
+def test_a_run_that_diverges_stops_and_names_the_last_good_checkpoint(runs, at_iteration, capsys, monkeypatch):
+    from esrgan.training.psnr_model import PSNRModel
+
+    feed = PSNRModel.feed_data
+
+    def feed_nothing_finite(self, data):
+        feed(self, data)
+        self.lq = self.lq * float("nan")
+
+    runs.write(train__total_iter=30)
+    at_iteration(6, lambda: monkeypatch.setattr(PSNRModel, "feed_data", feed_nothing_finite))
+    assert train() == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "10 steps in a row" in said
+    assert "training_states/4.state" in said
+    assert runs.losses()[-1]["iter"] == 15
+
+
+def test_what_a_killed_run_left_half_written_is_removed(runs):
+    runs.write()
+    assert train() == 0
+    root = runs.path / "experiments/tiny"
+    (root / "models/.saving_abc").mkdir()
+    (root / "models/.saving_abc/net_g_12.pth").write_bytes(b"half")
+    (root / "training_states/.12.state.1234.part").write_bytes(b"half")
+    assert train("--auto_resume", "--force_yml", "train:total_iter=14") == 0
+    assert [path for path in root.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_a_second_signal_a_while_later_ends_the_run_at_once(monkeypatch):
+    from esrgan.training.launch import Launch
+    from esrgan.training.stopping import StopRequest
+
+    moments = iter([100.0, 101.0, 104.0])
+    monkeypatch.setattr("esrgan.training.stopping.time.monotonic", lambda: next(moments))
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest(Launch()) as stop:
+        assert not stop.after(1)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.after(1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
