@@ -195,6 +195,7 @@ def save_networks(model: Any, epoch: int, iteration: int) -> None:
         FailedError: the files cannot be written.
     """
     final = Path(model.opt["path"]["models"])
+    last_checkpoint = getattr(model, "last_checkpoint", None)
     try:
         with _writing_beside(model.opt["path"], final) as beside:
             model.save(epoch, iteration)
@@ -205,6 +206,8 @@ def save_networks(model: Any, epoch: int, iteration: int) -> None:
                 file.replace(final / file.name)
     except OSError as error:
         raise FailedError(f"the networks cannot be written to {final}: {error.strerror or error}") from error
+    finally:
+        model.last_checkpoint = last_checkpoint  # the model remembers the folder beside the final one
 
 
 @contextmanager

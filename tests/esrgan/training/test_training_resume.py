@@ -99,6 +99,7 @@ def test_a_signal_saves_and_the_run_continues_exactly(runs, at_iteration, number
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_losses_do_not_depend_on_the_number_of_workers(runs):
     runs.write(datasets__train__num_worker_per_gpu=2)
     assert train() == 0

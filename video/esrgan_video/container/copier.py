@@ -160,7 +160,7 @@ class PacketCopier:
             return True
         time_base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
         ticks = round(self._shift / time_base)
-        packet.pts = packet.pts
+        packet.pts = None if packet.pts is None else packet.pts - ticks
         packet.dts = None if packet.dts is None else packet.dts - ticks
         begin = packet.pts if packet.pts is not None else packet.dts
         if begin is not None:

@@ -32,6 +32,9 @@ SCRIPT_SUFFIXES = frozenset({".vpy"})
 SCRIPT_CODEC = "vapoursynth"
 """What `VideoInfo.codec` says of a script."""
 
+_HIGHEST_PLAUSIBLE_RATE = 250
+"""Frames per second; source filters say more (1000 is common) where the rate is variable."""
+
 
 def is_script(path: Path) -> bool:
     """Whether the suffix is that of a VapourSynth script."""
@@ -41,14 +44,16 @@ def is_script(path: Path) -> bool:
 class ScriptReader:
     """Runs a VapourSynth script in this process and reads its output 0.
 
-    A script is a program: run only those that you trust. It runs in its own folder, as `vspipe` does it. Each
-    frame's duration and colour come from its properties; where a frame has no duration, the clip's frame rate gives
-    it. The first frame is at zero. Formats that FFmpeg lacks, such as float, become the nearest integer format.
+    A script is a program: run only those that you trust. It runs in its own folder, as `vspipe` does it.
+
+    Duration and colour of each frame come from its properties; a frame without duration lasts as long as the one
+    before it. The clip's frame rate is a hint only: source filters give one for variable rates too. The first frame is
+    at zero. Formats that FFmpeg lacks, such as float, become the nearest integer format.
 
     Args:
         path: the script.
-        time_range: the part to read; with a start, the first frame of it is at zero. Where the clip has a constant
-            frame rate, frames before the start are never asked for.
+        time_range: the part to read; with a start, the first frame of it is at zero. Frames before the start are
+            made and dropped: only they know how long they last.
 
     Raises:
         MissingExtraError: VapourSynth is not installed.
@@ -65,17 +70,17 @@ class ScriptReader:
         clip = run_script(path)
         self._rate = Fraction(clip.fps) or None
         self._layout, clip = in_layout(clip, path)
-        self._first_number, clip = self._part(clip)
-        self._count = clip.num_frames
-        self._requests = clip.frames()
-        self._selected = self._select()
+        if self._range.frames is not None and not self._range.start:
+            clip = clip[: self._range.frames]  # else frames behind the range would be fetched ahead
+        self._count = int(clip.num_frames)
+        self._selected = self._select(clip)
         try:
             first = next(self._selected, None)
             if first is None:
                 raise self._nothing_there()
             frame, begin, duration = first
             self._shift = begin if self._range.start else Fraction(0)
-            self._time_base = time_base(duration, self._rate)
+            self._time_base = time_base(duration)
             self._last_pts = -1
             self.first_frame: Frame = self._frame(*first)
             self.info: VideoInfo = self._describe(frame.props, duration)
@@ -94,7 +99,6 @@ class ScriptReader:
     def close(self) -> None:
         """Let go of the script's clip and of frames that were fetched ahead."""
         self._selected.close()
-        self._requests.close()
 
     @property
     def shift(self) -> Fraction:
@@ -107,11 +111,14 @@ class ScriptReader:
         return self._range
 
     @property
-    def expected_frames(self) -> int | None:
-        """How many frames there will be; `None` where a variable rate leaves that open."""
-        if self._rate is None and (self._range.start or self._range.end is not None):
-            return None
-        return int(self._count)
+    def expected_frames(self) -> int:
+        """How many frames there will be, as far as the clip's frame rate tells."""
+        total, rate = self._count, self.info.rate
+        if self._range.start or self._range.end is not None:
+            length = total / rate
+            end = length if self._range.end is None else min(length, self._range.end)
+            total = max(1, math.ceil((end - (self._range.start or 0)) * rate))
+        return total if self._range.frames is None else min(total, self._range.frames)
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once.
@@ -123,25 +130,11 @@ class ScriptReader:
         for selected in self._selected:
             yield self._frame(*selected)
 
-    def _part(self, clip: vs.VideoNode) -> tuple[int, vs.VideoNode]:
-        """Number of the first frame to read, and the clip from there to the end of the range, as far as known."""
-        first, stop, wanted = 0, clip.num_frames, self._range.frames
-        if self._rate is not None:
-            first = math.ceil((self._range.start or 0) * self._rate)
-            if self._range.end is not None:
-                stop = min(stop, math.ceil(self._range.end * self._rate))
-        if wanted is not None and (self._rate is not None or not self._range.start):
-            stop = min(stop, first + wanted)
-        if first >= stop:
-            raise self._nothing_there()
-        return first, clip[first:stop]
-
-    def _select(self) -> Generator[tuple[vs.VideoFrame, Fraction, Fraction]]:
+    def _select(self, clip: vs.VideoNode) -> Generator[tuple[vs.VideoFrame, Fraction, Fraction]]:
         """Frames of the range with their time on the script's clock and their duration, in seconds."""
-        time = Fraction(0) if self._rate is None else self._first_number / self._rate
-        count = 0
-        for frame in self._requested():
-            duration = self._duration(frame.props)
+        time, count, duration = Fraction(0), 0, None
+        for frame in self._requested(clip):
+            duration = self._duration(frame.props, duration)
             if self._range.end is not None and time >= self._range.end:
                 return
             if time >= (self._range.start or 0):
@@ -151,9 +144,9 @@ class ScriptReader:
                 return
             time += duration
 
-    def _duration(self, props: Mapping[str, Any]) -> Fraction:
+    def _duration(self, props: Mapping[str, Any], previous: Fraction | None) -> Fraction:
         """Seconds on screen."""
-        own = positive_ratio(props.get("_DurationNum"), props.get("_DurationDen"))
+        own = positive_ratio(props.get("_DurationNum"), props.get("_DurationDen")) or previous
         if own is None and self._rate is None:
             raise MediaError(
                 f"{self.path}: a frame has no duration and the clip no frame rate: set one with std.AssumeFPS, or the "
@@ -161,13 +154,16 @@ class ScriptReader:
             )
         return own or Fraction(1, self._rate or 1)
 
-    def _requested(self) -> Iterator[vs.VideoFrame]:
+    def _requested(self, clip: vs.VideoNode) -> Generator[vs.VideoFrame]:
         import vapoursynth as vs
 
+        requests = clip.frames()
         try:
-            yield from self._requests
+            yield from requests
         except vs.Error as error:
             raise MediaError(f"{self.path}: {last_line(error)}") from error
+        finally:
+            requests.close()
 
     def _frame(self, frame: vs.VideoFrame, time: Fraction, duration: Fraction) -> Frame:
         begin, end = (time - self._shift) / self._time_base, (time + duration - self._shift) / self._time_base
@@ -195,7 +191,7 @@ class ScriptReader:
             layout=frame.layout,
             colour=frame.colour,
             time_base=self._time_base,
-            rate=self._rate or 1 / duration,
+            rate=self._rate if self._rate and self._rate <= _HIGHEST_PLAUSIBLE_RATE else 1 / duration,
             sample_aspect_ratio=aspect,
             display_matrix=None,
             mastering_display=mastering_display(props),

@@ -36,9 +36,9 @@ def colour(frame: vs.VideoFrame, layout: PixelLayout) -> Colour:
     )
 
 
-def time_base(duration: Fraction, rate: Fraction | None) -> Fraction:
-    """A tick that holds the times of a clip exactly, as far as its first duration and its rate tell."""
-    ticks = math.lcm(duration.denominator, _COMMON_TICKS if rate is None else rate.numerator)
+def time_base(duration: Fraction) -> Fraction:
+    """A tick for a clip whose first frame lasts `duration` seconds: this and all common durations are whole ticks."""
+    ticks = math.lcm(duration.denominator, _COMMON_TICKS)
     if ticks > _MOST_TICKS:
         ticks = duration.denominator if duration.denominator <= _MOST_TICKS else _COMMON_TICKS
     return Fraction(1, ticks)

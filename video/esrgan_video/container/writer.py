@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_DELAY = 32
+"""Frames by which an encoder's decoding times may precede the first frame, generously."""
+
 _PICTURE_FILES = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg")}
 
 
@@ -78,7 +81,9 @@ class VideoWriter:
         self._encoder = encoder
         self._streams = streams
         self._range = time_range
+        self._usual_duration = max(1, round(1 / (info.rate * info.time_base)))
         self._durations: dict[int, int] = {}
+        self._sent = (0, 0, 0)  # first and last time, number of frames
         self._packets = 0
         self._copier = PacketCopier(info.path, streams, time_range, shift)
         try:
@@ -152,20 +157,30 @@ class VideoWriter:
 
     def _write_frame(self, frame: Frame) -> None:
         self._durations[frame.pts] = self._duration(frame)
+        first, _, count = self._sent
+        self._sent = (first if count else frame.pts, frame.pts, count + 1)
         for packet in self._video.encode(to_av(frame, self._encoder.pix_fmt)):
             self._mux_video(packet)
 
     def _duration(self, frame: Frame) -> int:
-        return frame.duration or max(1, round(1 / (self._info.rate * frame.time_base)))
+        return frame.duration or self._usual_duration
 
     def _mux_video(self, packet: Packet[VideoStream]) -> None:
-        self._packets += 1
         if packet.pts is not None:
             packet.duration = self._durations.pop(packet.pts, 0)
+            self._repair_decoding_time(packet, packet.pts)
+        self._packets += 1
         stamp = packet.dts if packet.dts is not None else packet.pts
         for other in self._copier.until((stamp or 0) * self._info.time_base):
             self._output.mux_one(other)
         self._output.mux_one(packet)
+
+    def _repair_decoding_time(self, packet: Packet[VideoStream], pts: int) -> None:
+        """Replace a decoding time that cannot be: x265 gives any number where a video is shorter than its lookahead."""
+        first, last, count = self._sent
+        earliest = first - (last - first) - _LONGEST_DELAY * self._usual_duration
+        if packet.dts is not None and not earliest <= packet.dts <= pts:
+            packet.dts = first - (count - self._packets)  # increasing, and before every frame
 
     def _muxer_options(self, tags: dict[str, str]) -> dict[str, str]:
         has_picture = any(is_picture(self._copier.source(decision.index)) for decision in self._streams.streams)

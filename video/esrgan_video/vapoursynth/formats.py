@@ -165,9 +165,7 @@ def _by_coding(
 
 
 def _bad_matrix(number: int, video_format: vs.VideoFormat, matrix: int) -> str:
-    said = (
-        "does not say which matrix it has" if matrix in (0, 2, 3) else f"has matrix {matrix}, which has no conversion"
-    )
+    said = "does not say which matrix it has" if matrix in (0, 2, 3) else f"has matrix {matrix}, which is not converted"
     return (
         f"esrgan: frame {number} ({video_format.name}) {said}: name it with matrix_in, one of {_matrix_list()}, or set "
         "the frame property _Matrix (1 for BT.709, usual for HD; 6 for BT.601, usual for SD)"
