@@ -41,14 +41,15 @@ def run_engine(upscaler: Upscaler, frames: list[Tensor]) -> None:
         upscaler(torch.cat(frames[start : start + size]))
 
 
-def run_plain(network: torch.nn.Module, clip: Path, target: Path, count: int) -> None:
+def run_plain(network: torch.nn.Module, scale: int, clip: Path, target: Path, count: int) -> None:
     """Decode, float32, encode: one frame after the other."""
     with av.open(clip) as source, av.open(target, "w") as sink, torch.no_grad():
-        stream = sink.add_stream("libx264", rate=source.streams.video[0].average_rate, options={"crf": "18"})
+        video = source.streams.video[0]
+        stream = sink.add_stream("libx264", rate=video.average_rate, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = video.width * scale, video.height * scale, "yuv420p"
         for frame in islice(source.decode(video=0), count):
             image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None] / 255
             result = (network(image)[0].clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
-            stream.height, stream.width, stream.pix_fmt = *result.shape[:2], "yuv420p"
             sink.mux(stream.encode(av.VideoFrame.from_ndarray(result, format="rgb24")))
         sink.mux(stream.encode(None))
 
@@ -88,7 +89,7 @@ def main() -> None:
             "end to end": lambda: upscale_video(
                 given.clip, target, upscaler=upscaler, frames=len(frames), progress="none"
             ),
-            "plain": lambda: run_plain(network, given.clip, target, len(frames)),
+            "plain": lambda: run_plain(network, loaded.facts.scale, given.clip, target, len(frames)),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(given.rounds):

@@ -200,14 +200,18 @@ def test_a_range_behind_the_end(plain):
 # What is damaged, and what is not a video
 
 
-def damaged(source, target, numbers):
-    """A copy of `source` whose video packets `numbers` are overwritten with ones."""
+def damaged(source, target, numbers, *, headers_only=False):
+    """A copy of `source` whose video packets `numbers` are overwritten: with ones, or the first bytes at random."""
     with av.open(str(source)) as container:
         places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     content = bytearray(source.read_bytes())
     for number in numbers:
         position, size = places[number]
-        content[position + 4 : position + size] = b"\xff" * (size - 4)
+        if headers_only:
+            length = min(size, 40) - 5
+            content[position + 5 : position + 5 + length] = np.random.default_rng(number).bytes(length)
+        else:
+            content[position + 4 : position + size] = b"\xff" * (size - 4)
     target.write_bytes(content)
     return target
 
@@ -233,6 +237,14 @@ def test_damage_costs_no_more_frames_than_the_decoder_loses(numbers, plain, tmp_
     with VideoReader(path) as reader:
         assert [frame.pts for frame in reader.frames()] == expected
         assert reader.damaged_packets > 0
+
+
+@pytest.mark.parametrize("numbers", [[29], [28], [27, 28, 29], [5, 17, 18], [1, 26, 28]])
+def test_damaged_headers_cost_no_more_either(numbers, plain, tmp_path):
+    path = damaged(plain, tmp_path / "damaged.mp4", numbers, headers_only=True)
+    frames = read(path)
+    assert len(frames) == len(decoded_one_at_a_time(path)) >= 20
+    assert increasing(frame.pts for frame in frames)
 
 
 def test_damage_is_logged(plain, tmp_path, caplog):

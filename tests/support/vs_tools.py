@@ -76,8 +76,8 @@ def planes_of(frame: vs.VideoFrame) -> list[Any]:
 
 
 def all_planes(clip: vs.VideoNode) -> list[list[Any]]:
-    """Copies of the planes of all frames, requested in order."""
-    return [planes_of(frame) for frame in clip.frames(close=True)]
+    """Copies of the planes of all frames, requested in order; without the collection of garbage that takes longer."""
+    return [planes_of(frame) for frame in clip.frames(close=True, collect_garbage=False)]
 
 
 def as_batch(frames: Sequence[Sequence[Any]]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from esrgan.training.binding import Component, Problems
 from esrgan.training.parts import Kind, full_name, registered
+from esrgan.training.random_state import MAX_SEED
 from esrgan.training.source_keys import keys_read
 from esrgan.training.yaml_file import KeyPath
 
@@ -22,6 +23,8 @@ def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:
         problems.add(("scale",), f"must be at least 1, got {run.scale}")
     if run.num_gpu != "auto" and run.num_gpu < 0:
         problems.add(("num_gpu",), f"must be auto or at least 0, got {run.num_gpu}")
+    if run.manual_seed is not None and not 0 <= run.manual_seed < MAX_SEED:
+        problems.add(("manual_seed",), f"must be at least 0 and under {MAX_SEED}, got {run.manual_seed}")
     for name in run.networks:
         _check_scale(name, run, problems)
     for name, dataset in run.datasets.items():

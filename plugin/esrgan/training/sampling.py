@@ -7,6 +7,7 @@ interrupted: the n-th sample of an epoch is the same one, cut and turned the sam
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from esrgan.errors import DataError
+from esrgan.training.compat import patch_torchvision
 from esrgan.training.random_state import seeded
 
 
@@ -42,6 +44,13 @@ class SeededDataset(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": pickle.dumps(self.dataset), "seed": self.seed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        patch_torchvision()  # a worker that was not forked has yet to import BasicSR
+        self.dataset, self.seed = pickle.loads(state["dataset"]), state["seed"]  # noqa: S301 - our own process's
 
     def __getitem__(self, key: SampleKey) -> Any:
         with seeded(self.seed, key.epoch, key.position):

@@ -47,6 +47,7 @@ def train(options: OptionsFile, launch: Launch, *, auto_resume: bool = False, ba
     Raises:
         DataError: images that cannot be used.
         WeightsError: weights of another network.
+        UsageError: weights in the folder that the run would rename, or a model that needs CUDA where there is none.
         FailedError: the model cannot be built, a checkpoint cannot be written, or training diverged.
     """
     base = Path.cwd() if base is None else base
@@ -58,6 +59,7 @@ def train(options: OptionsFile, launch: Launch, *, auto_resume: bool = False, ba
         start = find_start(run, folders, auto_resume=auto_resume)
         if start is None:
             _as_the_first_does(lambda: require_fitting_weights(options), launch)
+            _require_other_folder(run, folders)
         seed = _seed(run, start, launch)
         _prepare_folders(options, folders, base, start, launch)
         file = folders.root / log_file_name("train", run.name) if launch.is_first else None
@@ -82,6 +84,16 @@ def _as_the_first_does(check: Callable[[], None], launch: Launch) -> None:
     problem = from_first(problem, launch)
     if problem is not None:
         raise problem
+
+
+def _require_other_folder(run: RunOptions, folders: RunFolders) -> None:
+    """Refuse weights inside the folder that a new run renames."""
+    for key, file in run.path.pretrained.items():
+        if file is not None and Path(file).resolve().is_relative_to(folders.root.resolve()):
+            raise UsageError(
+                f"path:{key}: {file} lies in {folders.root}, which a new run of this name renames: "
+                "choose another name, or continue with --auto_resume"
+            )
 
 
 def _seed(run: RunOptions, start: Start | None, launch: Launch) -> int:
@@ -195,14 +207,22 @@ def _device_name(launch: Launch) -> str:
     return f"{launch.num_gpu} x {torch.cuda.get_device_name()}"
 
 
+def _start_wandb(opt: dict[str, Any]) -> None:
+    """Let Weights & Biases copy what TensorBoard gets, where it is installed."""
+    from basicsr.utils import init_wandb_logger
+
+    try:
+        init_wandb_logger(opt)
+    except ImportError:
+        _log.warning("logger:wandb: names a project, but wandb is not installed: `pip install wandb`")
+
+
 def _tensorboard(run: RunOptions, folder: Path, iteration: int, launch: Launch, opt: dict[str, Any]) -> Any:
     """A writer for TensorBoard if the options ask for it and it is installed."""
     if not launch.is_first or not run.logger.use_tb_logger:
         return None
     if run.logger.wandb and run.logger.wandb.get("project"):
-        from basicsr.utils import init_wandb_logger
-
-        init_wandb_logger(opt)
+        _start_wandb(opt)
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -174,6 +174,15 @@ def test_a_checkpoint_of_another_network_is_one_line(runs, refused):
     assert "shape" in line
 
 
+def test_weights_in_the_folder_that_would_be_renamed_are_refused(runs, capsys):
+    runs.write(train__total_iter=1)
+    assert main(["train", "-opt", "tiny.yml"]) == 0
+    runs.write(train__total_iter=1, path__pretrain_network_g="experiments/tiny/models/net_g_latest.pth")
+    assert main(["train", "-opt", "tiny.yml"]) == 2
+    assert "choose another name" in capsys.readouterr().err.splitlines()[-1]
+    assert (runs.path / "experiments/tiny/models/net_g_latest.pth").is_file()
+
+
 @pytest.mark.parametrize("data", [b"", b"not weights", b"PK\x03\x04" + bytes(50)])
 def test_a_file_that_holds_no_weights_is_one_line(runs, refused, data):
     (runs.path / "bad.pth").write_bytes(data)

@@ -126,6 +126,7 @@ def test_a_wrong_type_is_refused_with_its_value(refused, override, expected):
         ("train:ema_decay=1", "train:ema_decay: must be at least 0 and under 1"),
         ("datasets:train:dataroot_gt=x.lmdb", "an .lmdb folder needs `io_backend: {type: lmdb}`"),
         ("datasets:train:io_backend:type=lmdb", "a folder named *.lmdb"),
+        ("manual_seed=-1", "manual_seed: must be at least 0"),
         ("name=a/b", "must be usable as the name of a folder"),
         ("logger:print_freq=0", "logger:print_freq: must be at least 1"),
         ("datasets:valid:name=x", "datasets:valid: "),

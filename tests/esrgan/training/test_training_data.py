@@ -2,6 +2,7 @@
 
 # ruff: noqa: NPY002 - the legacy generator is the one that BasicSR draws from
 
+import pickle
 import random
 
 import numpy as np
@@ -82,6 +83,11 @@ def test_a_sample_depends_on_its_key_alone():
     others = [dice[SampleKey(1, 0, 4)], dice[SampleKey(1, 1, 3)], SeededDataset(Dice(), seed=6)[SampleKey(1, 0, 3)]]
     for other in others:
         assert all(mine != its for mine, its in zip(first[1:], other[1:], strict=True))
+
+
+def test_a_worker_that_was_not_forked_gets_the_same_set():
+    again = pickle.loads(pickle.dumps(SeededDataset(Dice(), seed=5)))
+    assert again[SampleKey(1, 0, 3)] == SeededDataset(Dice(), seed=5)[SampleKey(1, 0, 3)]
 
 
 def test_loading_a_sample_leaves_the_generators_alone():

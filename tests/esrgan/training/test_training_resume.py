@@ -12,6 +12,7 @@ import torch
 from esrgan.training.checkpoints import Checkpoint, newest_state, read_state
 from esrgan.training.cli import main
 from esrgan.training.loop import Loop
+from esrgan.training.parts import register_all
 
 GAN = {
     "model_type": "ESRGANModel",
@@ -25,6 +26,27 @@ OUR_GAN = {
     "train__optim_d": {"type": "Adam", "lr": 1e-3},
     "train__gan_opt": {"type": "RelativisticGANLoss_esrgan", "loss_weight": 0.1},
 }
+
+
+DROPOUT = {"model_type": "SRModel", "network_g": {"type": "Dropping_test"}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dropping_network():
+    """A network that draws random numbers in every step."""
+    register_all()
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    class Dropping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 48, 3, padding=1)
+
+        def forward(self, x):
+            return torch.nn.functional.pixel_shuffle(torch.nn.functional.dropout(self.conv(x), 0.2, self.training), 4)
+
+    if "Dropping_test" not in ARCH_REGISTRY:
+        ARCH_REGISTRY.register(Dropping, suffix="test")
 
 
 class Killed(BaseException):
@@ -63,7 +85,9 @@ def weights(folder, iteration="latest"):
 
 
 @pytest.mark.parametrize(
-    "model", [{}, {"model_type": "SRModel"}, GAN, OUR_GAN], ids=["ours", "stock", "gan", "our-gan"]
+    "model",
+    [{}, {"model_type": "SRModel"}, GAN, OUR_GAN, DROPOUT],
+    ids=["ours", "stock", "gan", "our-gan", "dropout"],
 )
 def test_a_run_that_died_goes_on_as_if_it_had_not(runs, at_iteration, model):
     runs.write(**model)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _MAX_FAILED_READS = 16
 """Reads that may fail one after the other before the rest of a damaged file is given up."""
+_RECENT = 64
+"""More frames than any decoder has in flight."""
 _SEEK_MARGIN = 1
 """Seconds before the wanted start that a search aims at: frames just after a keyframe may need the one before it."""
 
@@ -46,7 +49,7 @@ class Decoder:
         """Frames that the decoder gave but marked as damaged."""
         self.last_error = ""
         """What was said of the last damaged packet."""
-        self._lost_at_end = False
+        self._missing = 0  # packets that went in, less frames that came out
         self.container, self.stream = self._open("AUTO")
 
     @property
@@ -64,13 +67,18 @@ class Decoder:
         Raises:
             MediaError: the file cannot be read any more.
         """
-        last: int | None = None
+        recent: deque[int | None] = deque(maxlen=_RECENT)
         for frame in self._from(start):
-            last = frame.pts if frame.pts is not None else last
+            recent.append(frame.pts)
             self.corrupt_frames += frame.is_corrupt
             yield frame
-        if self._lost_at_end and last is not None:
-            yield from self._rest_after(last)
+        if self._missing > 0 and recent and self._decodes_frames_in_parallel():
+            yield from self._rest_after(recent)
+
+    def _decodes_frames_in_parallel(self) -> bool:
+        from av.codec.context import ThreadType
+
+        return bool(self.stream.codec_context.active_thread_type & ThreadType.FRAME)
 
     def _open(self, threads: Literal["AUTO", "SLICE"]) -> tuple[InputContainer, VideoStream]:
         container = open_input(self.path)
@@ -116,32 +124,39 @@ class Decoder:
             return False
         return True
 
-    def _rest_after(self, last: int) -> Iterator[VideoFrame]:
-        """Frames after the one at `last`, which PyAV lost.
+    def _rest_after(self, recent: Sequence[int | None]) -> Iterator[VideoFrame]:
+        """Frames after the last of those at the times `recent`, which PyAV may have lost.
 
-        With several frames in flight, an error that shows only while the decoder is emptied hides the frames behind
-        it. Decoding the end once more, one frame at a time, gives them.
+        With several frames in flight, an error that shows while the decoder is emptied hides the frames behind it,
+        and not always says so. Decoding the end once more, one frame at a time, gives them.
         """
-        before = self.damaged_packets
+        last = recent[-1]
+        if last is None:
+            return
+        counted, self.damaged_packets = self.damaged_packets, 0
         self._reopen("SLICE")
         self._seek(last * self.time_base - _SEEK_MARGIN)
+        is_behind = False
         for frame in self._decode():
-            if frame.pts is not None and frame.pts > last:
+            if is_behind and frame.pts not in recent:
                 self.corrupt_frames += frame.is_corrupt
                 yield frame
-        self.damaged_packets = before  # those packets were counted the first time
+            is_behind = is_behind or frame.pts == last
+        self.damaged_packets = max(counted, self.damaged_packets)  # most of these were counted the first time
 
     def _decode(self) -> Iterator[VideoFrame]:
         import av
 
         for packet in self._packets():
             try:
-                yield from self.stream.codec_context.decode(packet)
+                frames = self.stream.codec_context.decode(packet)
             except av.error.MemoryError as error:
                 raise MediaError(f"cannot decode {self.path}: {reason(error)}") from error
             except av.error.FFmpegError as error:
                 self._count(error)
-                self._lost_at_end = packet is None
+                frames = []
+            self._missing += (packet is not None) - len(frames)
+            yield from frames
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """Packets of the stream, then `None`, which empties the decoder."""
