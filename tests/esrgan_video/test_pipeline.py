@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 import torch
-
 from clip_tools import Clip, Tags, decode, digest, increasing, main_video, packets, planes, times, write_clip
+
 from esrgan.errors import UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions
@@ -249,6 +249,19 @@ def test_hdr_metadata_is_kept(codec, tmp_path, nearest):
     for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
         assert bytes(after.side_data[kind]) == bytes(before.side_data[kind])
     assert (after.color_trc, after.format.name) == (16, "yuv420p10le")
+
+
+def test_hdr_metadata_is_kept_in_av1(tmp_path, nearest):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    parameters = f"log-level=error:master-display={display}:max-cll=1000,400"
+    clip = Clip(codec="libx265", pix_fmt="yuv420p10le", options={"x265-params": parameters}, times=range(3))
+    source = write_clip(tmp_path / "in.mkv", clip)
+    run(source, tmp_path / "out.webm", nearest, EncoderOptions(preset="10"))
+    after = decode(tmp_path / "out.webm")[0]
+    numbers = np.frombuffer(bytes(after.side_data["MASTERING_DISPLAY_METADATA"]), np.int32)[:20].reshape(10, 2)
+    expected = [0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329, 0.0001, 1000]
+    np.testing.assert_allclose(numbers[:, 0] / numbers[:, 1], expected, atol=3e-5)  # AV1 counts in 1/65536 and 1/16384
+    assert np.frombuffer(bytes(after.side_data["CONTENT_LIGHT_LEVEL"]), np.uint32).tolist() == [1000, 400]
 
 
 def test_grey_stays_grey_even_if_the_network_tints(tmp_path, make_upscaler):

@@ -8,8 +8,8 @@ from fractions import Fraction
 import av
 import pytest
 from av.stream import Disposition
-
 from clip_tools import Clip, decode, digest, packets, small_png, streams, times, write_clip
+
 from esrgan.errors import UsageError
 from esrgan_video import upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, format_of, plan_streams
@@ -146,8 +146,9 @@ def test_false_statistics_are_not_copied(tmp_path, nearest):
         assert set(after.streams[0].metadata) - {"DURATION"} == {"title"}
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_further_video_is_copied(count, tmp_path, nearest):
+def test_further_video_is_copied(count, suffix, tmp_path, nearest):
     source = tmp_path / "in.mkv"
     parts = [
         write_clip(tmp_path / f"part{number}.mp4", Clip(size=(64, 32 + 16 * number))) for number in range(count + 1)
@@ -161,11 +162,12 @@ def test_further_video_is_copied(count, tmp_path, nearest):
                     packet.stream = stream
                     output.mux(packet)
             part.close()
-    run(source, tmp_path / "out.mkv", nearest)
-    assert len(streams(tmp_path / "out.mkv")) == count + 1
+    target = tmp_path / f"out{suffix}"
+    run(source, target, nearest)
+    assert len(streams(target)) == count + 1
     for number in range(1, count + 1):
-        assert digest(tmp_path / "out.mkv", number) == digest(source, number)
-    assert (decode(tmp_path / "out.mkv")[0].width, len(decode(tmp_path / "out.mkv"))) == (128, 30)
+        assert digest(target, number) == digest(source, number)
+    assert (decode(target)[0].width, len(decode(target))) == (128, 30)
 
 
 def test_the_order_of_streams_is_kept(tmp_path, nearest):
@@ -210,6 +212,38 @@ def test_unsupported_streams_are_dropped_on_request(tmp_path, nearest, caplog):
     assert result.dropped_streams == ("#1 (audio, aac, eng)",)
     assert "in.mkv: stream #1 (audio, aac, eng) is left out" in caplog.text
     assert [kind for kind, *_ in streams(tmp_path / "out.webm")] == ["video"]
+
+
+def test_subtitles_at_the_same_time_do_not_stop_the_run(tmp_path, nearest, caplog):
+    lines = [(0, 500, "eins"), (2000, 2500, "zwei"), (2000, 2500, "drei"), (2100, 2600, "vier")]
+    clip = Clip(subtitles=lines, times=[40 * number for number in range(80)], time_base=Fraction(1, 1000))
+    source = write_clip(tmp_path / "in.mkv", clip)
+    for suffix in (".mkv", ".mp4"):
+        run(source, tmp_path / f"out{suffix}", nearest)
+        assert len([line for line in payloads(tmp_path / f"out{suffix}", 1) if len(line) > 2]) == 4
+    assert payloads(tmp_path / "out.mkv", 1) == payloads(source, 1)
+    assert "1 timestamp(s) of stream #1 did not increase" in caplog.text
+
+
+def test_data_that_cannot_be_copied_is_left_out(tmp_path, nearest, caplog):
+    source = tmp_path / "in.ts"
+    inner = write_clip(tmp_path / "video.mp4", Clip())
+    with av.open(str(inner)) as before, av.open(str(source), "w", format="mpegts") as output:
+        video = output.add_stream_from_template(before.streams[0], opaque=True)
+        data = output.add_data_stream("klv")
+        for packet in before.demux(0):
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+        packet = av.Packet(b"\x06\x0e\x2b\x34" + bytes(20))
+        packet.stream, packet.time_base = data, Fraction(1, 1000)
+        packet.pts = packet.dts = 400
+        output.mux(packet)
+    assert [kind for kind, *_ in streams(source)] == ["video", "data"]
+    result = run(source, tmp_path / "out.mp4", nearest)
+    assert result.frames == 30
+    assert result.dropped_streams == ("#1 (data, klv)",)
+    assert "stream #1 (data, klv) is left out: .mp4 cannot hold it" in caplog.text
 
 
 def test_the_plan_can_be_had_without_work(rich):

@@ -16,7 +16,6 @@ from esrgan_video.cli.main import main
 from esrgan_video.container import TimeRange
 from esrgan_video.container.reader import VideoReader
 from esrgan_video.container.script import ScriptReader, open_video
-from esrgan_video.inputs import is_video
 
 vs = pytest.importorskip("vapoursynth")
 
@@ -244,7 +243,6 @@ def test_the_suffix_decides_who_reads(write, plain):
         assert isinstance(file, VideoReader)
 
 
-@pytest.mark.skipif(not is_video(Path("a.vpy")), reason="the command does not read scripts")
 def test_the_command_upscales_a_script(write, tmp_path):
     path = write(
         VARIABLE.replace(

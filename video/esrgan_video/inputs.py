@@ -18,12 +18,15 @@ VIDEO_SUFFIXES = VIDEO_OUTPUT_SUFFIXES | {
 }  # fmt: skip
 """Suffixes of the videos that are read."""
 
+SCRIPT_SUFFIXES = frozenset({".vpy"})
+"""Suffixes of VapourSynth scripts. They are programs: only those named one by one are run."""
+
 _KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def is_video(path: Path) -> bool:
-    """Whether the suffix is that of a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether the suffix is that of a video, or of a script that makes one."""
+    return path.suffix.lower() in VIDEO_SUFFIXES | SCRIPT_SUFFIXES
 
 
 def expand_inputs(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:

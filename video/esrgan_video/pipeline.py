@@ -24,12 +24,12 @@ from esrgan_video.container import (
     EncoderPlan,
     Frame,
     TimeRange,
-    VideoReader,
     VideoWriter,
     format_of,
     plan_encoder,
     plan_streams,
 )
+from esrgan_video.container.script import AnyReader, is_script, open_video, script_streams
 from esrgan_video.container.target import check_paths, finished_under
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import BatchUpscaler
@@ -126,11 +126,15 @@ def upscale_video(
         raise UsageError(f"--batch must be at least 1, got {batch}")
     time_range = TimeRange(start=_exact(start), end=_exact(end), frames=frames)
     began = time.monotonic()
-    with VideoReader(source, time_range) as reader:
+    with open_video(source, time_range) as reader:
         info = reader.info
         width, height = (size or OutputSize()).resolve(info.width, info.height, upscaler.scale)
         encoder_plan = plan_encoder(encoder or EncoderOptions(), container, info)
-        streams = plan_streams(source, info.stream_index, container, drop_unsupported=drop_unsupported)
+        streams = (
+            script_streams(container)
+            if is_script(source)
+            else plan_streams(source, info.stream_index, container, drop_unsupported=drop_unsupported)
+        )
         _warn(reader, encoder_plan, milliseconds=container.milliseconds)
         job = _Job(upscaler, encoder_plan, width, height, batch)
         with (
@@ -199,7 +203,7 @@ class _Upscaled:
             )
 
 
-def _run(reader: VideoReader, writer: VideoWriter, job: _Job, progress: ProgressMode) -> int:
+def _run(reader: AnyReader, writer: VideoWriter, job: _Job, progress: ProgressMode) -> int:
     """Decode in one thread, upscale in this one, encode in another; returns the number of frames written."""
 
     def encode(batches: Iterator[_Upscaled]) -> int:
@@ -287,13 +291,13 @@ def _exact(seconds: float | Fraction | None) -> Fraction | None:
     return None if seconds is None else Fraction(str(seconds))
 
 
-def _expected_end(reader: VideoReader) -> Fraction | None:
+def _expected_end(reader: AnyReader) -> Fraction | None:
     if not reader.time_range.ends_early or reader.expected_frames is None:
         return None
     return reader.first_frame.time + reader.expected_frames / reader.info.rate
 
 
-def _warn(reader: VideoReader, encoder: EncoderPlan, *, milliseconds: bool) -> None:
+def _warn(reader: AnyReader, encoder: EncoderPlan, *, milliseconds: bool) -> None:
     info = reader.info
     if info.interlaced:
         _log.warning("%s is interlaced: its fields are upscaled as they are, without deinterlacing", info.path)

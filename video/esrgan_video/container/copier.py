@@ -85,7 +85,12 @@ class PacketCopier:
         time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
         self._routes[index] = _Route(
             target=target,
-            timeline=Timeline(time_base, 1, strict=not self._plan.container.milliseconds),
+            timeline=Timeline(
+                time_base,
+                1,
+                strict=not self._plan.container.milliseconds,
+                follows_clocks=stream.type in ("audio", "video"),
+            ),
             is_picture=is_picture,
             convert=SubtitleConverter(stream, target).convert if to_subtitles else None,
             waits_for_keyframe=stream.type == "video" and self._start is not None and not is_picture,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from av.container import InputContainer
+    from av.packet import Packet
     from av.stream import Stream
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def plan_streams(path: Path, main_stream: int, container: ContainerFormat, *, dr
     """
     with open_input(path) as source:
         has_chapters = bool(source.chapters())
-        streams = [_decide(stream, main_stream, container, has_chapters) for stream in source.streams]
+        streams = [_decide(path, stream, main_stream, container, has_chapters) for stream in source.streams]
         refused = [decision for decision in streams if decision.action == "drop" and decision.kind != "data"]
         if refused and not drop_unsupported:
             raise UsageError(_refusal(path, source, refused, container))
@@ -96,7 +97,9 @@ _CHAPTER_TRACK = "it repeats the chapters, which are kept"
 _TIMECODE_TRACK = "it repeats the timecode tag, from which it is made anew"
 
 
-def _decide(stream: Stream, main_stream: int, container: ContainerFormat, has_chapters: bool) -> StreamDecision:
+def _decide(
+    path: Path, stream: Stream, main_stream: int, container: ContainerFormat, has_chapters: bool
+) -> StreamDecision:
     def decision(action: Action, target: str | None = None, reason: str | None = None) -> StreamDecision:
         return StreamDecision(
             index=stream.index,
@@ -114,7 +117,7 @@ def _decide(stream: Stream, main_stream: int, container: ContainerFormat, has_ch
         return decision("drop", reason=_CHAPTER_TRACK)
     if stream.type == "data" and "timecode" in stream.metadata:
         return decision("drop", reason=_TIMECODE_TRACK)
-    if _fits(stream, container):
+    if _fits(path, stream, container):
         return decision("copy")
     if is_picture(stream) and container.muxer == "matroska":
         return decision("attach", reason="pictures are attachments in Matroska")
@@ -151,17 +154,27 @@ def add_copy(output: Any, stream: Stream) -> Any:
     return copy
 
 
-def _fits(stream: Stream, container: ContainerFormat) -> bool:
-    """Write the header of a file with a bare video stream and this one, and see."""
+def _fits(path: Path, stream: Stream, container: ContainerFormat) -> bool:
+    """Write the header of a file with a bare video stream and this one into memory, and see."""
     import av
 
     try:
         with _trial(container) as output:
-            add_copy(output, stream)
+            copy = add_copy(output, stream)
             output.start_encoding()
+            if stream.type == "data":  # muxers take any data stream, and refuse its packets
+                packet = _first_packet(path, stream.index)
+                if packet is not None:
+                    packet.stream = copy
+                    output.mux_one(packet)
     except (ValueError, av.error.FFmpegError):
         return False
     return True
+
+
+def _first_packet(path: Path, index: int) -> Packet[Any] | None:
+    with open_input(path) as source:
+        return next((packet for packet in source.demux(source.streams[index]) if packet.size), None)
 
 
 def _trial(container: ContainerFormat) -> Any:
@@ -178,7 +191,9 @@ def _refusal(path: Path, source: InputContainer, refused: list[StreamDecision], 
         other.suffix
         for other in FORMATS.values()
         if other is not container
-        and all(_decide(source.streams[decision.index], -1, other, False).action != "drop" for decision in refused)
+        and all(
+            _decide(path, source.streams[decision.index], -1, other, False).action != "drop" for decision in refused
+        )
     ]
     instead = f"write {' or '.join(able)} instead, or " if able else ""
     plural = "s" if len(refused) > 1 else ""

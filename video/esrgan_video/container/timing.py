@@ -67,12 +67,16 @@ class Timeline:
         time_base: unit of the timestamps, in seconds.
         usual_duration: in ticks, for frames that have none.
         strict: whether equal timestamps are put apart too.
+        follows_clocks: whether a large step back begins a new clock; else it is damage like any other.
     """
 
-    def __init__(self, time_base: Fraction, usual_duration: int, *, strict: bool = True) -> None:
+    def __init__(
+        self, time_base: Fraction, usual_duration: int, *, strict: bool = True, follows_clocks: bool = True
+    ) -> None:
         self._clock_step = math.ceil(_DISCONTINUITY / time_base)
         self._usual_duration = max(1, usual_duration)
         self._least_step = 1 if strict else 0
+        self._follows_clocks = follows_clocks
         self._last: int | None = None
         self._last_duration = 0
         self._offset = 0
@@ -94,7 +98,7 @@ class Timeline:
             placed = stamp + self._offset
             if self._last is not None and placed < self._last + self._least_step:
                 self.repaired += 1
-                if self._last - placed > self._clock_step:
+                if self._follows_clocks and self._last - placed > self._clock_step:
                     self._offset += expected - placed
                     placed = expected
                 else:

@@ -20,6 +20,7 @@ from esrgan_video.container.frame import Frame, tag, to_av
 from esrgan_video.container.geometry import scaled_display_matrix, scaled_sample_aspect_ratio
 from esrgan_video.container.info import VideoInfo, main_video_stream
 from esrgan_video.container.plan import StreamDecision, StreamPlan, add_copy, is_picture
+from esrgan_video.container.script import SCRIPT_CODEC, NothingToCopy
 from esrgan_video.container.subtitles import prepare
 from esrgan_video.container.tags import container_tags, moved_chapters, needs_free_form_tags, video_tags
 from esrgan_video.container.timing import TimeRange
@@ -85,7 +86,9 @@ class VideoWriter:
         self._durations: dict[int, int] = {}
         self._sent = (0, 0, 0)  # first and last time, number of frames
         self._packets = 0
-        self._copier = PacketCopier(info.path, streams, time_range, shift)
+        self._copier = (
+            NothingToCopy() if info.codec == SCRIPT_CODEC else PacketCopier(info.path, streams, time_range, shift)
+        )
         try:
             tags = container_tags(self._copier.tags)
             self._output: OutputContainer = av.open(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
+import threading
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +82,47 @@ def _input_for(loaded: LoadedNetwork, image: Tensor, dtype: torch.dtype) -> Tens
 def casts_its_input(network: nn.Module) -> bool:
     """Whether `network` takes a float32 image whatever its weights are: ours do, and keep it exact."""
     return type(network).__module__.startswith("esrgan.archs")
+
+
+class _TF32Switch:
+    """cuDNN's permission to round float32 inputs to 10 bits, taken away while any thread is inside.
+
+    The permission belongs to the process, so threads that come and go must not restore it under each other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = True
+
+    def forbid(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.backends.cudnn.allow_tf32
+                torch.backends.cudnn.allow_tf32 = False
+            self._inside += 1
+
+    def restore(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cudnn.allow_tf32 = self._before
+
+
+_TF32 = _TF32Switch()
+
+
+@contextlib.contextmanager
+def true_float32(device: torch.device) -> Iterator[None]:
+    """Keep cuDNN from rounding float32 inputs to 10 bits (TF32), which would not be float32."""
+    if device.type != "cuda":
+        yield
+        return
+    _TF32.forbid()
+    try:
+        yield
+    finally:
+        _TF32.restore()
 
 
 def probe_picture(side: int) -> Tensor:

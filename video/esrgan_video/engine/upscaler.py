@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,7 @@ from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
 from esrgan_video.engine.memory import bytes_per_pixel, free_bytes
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.planner import Plan, make_plan, smaller_pass
-from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype
+from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype, true_float32
 from esrgan_video.engine.tiles import Tile, cut
 
 _log = logging.getLogger(__name__)
@@ -187,7 +185,7 @@ class Upscaler:
     def _run(self, network: nn.Module, images: Tensor) -> Tensor:
         """One pass of the network."""
         images = images.to(self._input_dtype(network)).contiguous(memory_format=torch.channels_last)
-        with _true_float32(self._device):
+        with true_float32(self._device):
             return network(images).float()  # type: ignore[no-any-return]
 
 
@@ -240,13 +238,3 @@ def _find_device(name: str) -> torch.device:
 def _is_out_of_memory(error: Exception) -> bool:
     # The CPU allocator has no exception type of its own.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@contextlib.contextmanager
-def _true_float32(device: torch.device) -> Iterator[None]:
-    """Keep cuDNN from rounding float32 inputs to 10 bits (TF32), which would not be float32."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False):
-        yield
