@@ -130,6 +130,12 @@ def test_a_range_begins_at_zero_with_its_sound(tmp_path, nearest):
     assert packets(tmp_path / "out.mp4", 1) == kept
 
 
+def test_an_end_behind_the_end_cuts_nothing(tmp_path, nearest):
+    source = write_clip(tmp_path / "in.mp4", Clip(times=range(20), audio=["aac"], audio_start=24000))
+    run(source, tmp_path / "out.mp4", nearest, end=1000.0)
+    assert packets(tmp_path / "out.mp4", 1) == packets(source, 1)
+
+
 def test_a_number_of_frames_ends_the_sound_too(tmp_path, nearest):
     source = write_clip(tmp_path / "in.mp4", Clip(times=range(100), audio=["aac"]))
     result = run(source, tmp_path / "out.mp4", nearest, frames=10)

@@ -88,6 +88,10 @@ def test_mp4_takes_sound_chapters_cover_and_converts_plain_subtitles(rich, tmp_p
         assert (after.metadata["title"], after.metadata["artist"]) == ("Ein Titel", "Wer")
         cover = [stream for stream in after.streams.video if stream.disposition & Disposition.attached_pic]
         assert len(cover) == 1
+    run(target, tmp_path / "back.mkv", nearest)
+    with av.open(str(tmp_path / "back.mkv")) as after:
+        cover = next(stream for stream in after.streams.video if stream.disposition & Disposition.attached_pic)
+        assert bytes(next(after.demux(cover))) == small_png()
 
 
 @pytest.mark.parametrize(("suffix", "lines"), [(".mkv", [b"Hallo", b"Welt"]), (".webm", [b"Hallo", b"Welt"])])

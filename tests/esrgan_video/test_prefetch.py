@@ -153,6 +153,29 @@ def test_leaving_a_drain_unfinished_breaks_the_function_off():
     assert outcome == ["_BrokenOffError"]
 
 
+def test_giving_up_while_waiting_for_the_end_breaks_the_function_off():
+    outcome = []
+
+    def write(items):
+        for item in items:
+            time.sleep(0.05)
+            outcome.append(item)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def feed():
+        with Drain(write, depth=100) as drain:
+            for number in range(100):
+                drain.put(number)
+            drain._join = interrupted
+            drain.finish()
+
+    with pytest.raises(KeyboardInterrupt):
+        feed()
+    assert len(outcome) < 50
+
+
 def test_a_depth_below_one_is_refused():
     with pytest.raises(ValueError, match="0"):
         Prefetch([], depth=0)

@@ -106,7 +106,7 @@ class LimitedMemory(nn.Module):
         self.network, self.limit, self.error, self.failures = network, limit, error, 0
 
     def forward(self, images):
-        if not images.is_meta and images.shape[0] * images.shape[2] * images.shape[3] > self.limit:
+        if images.shape[0] * images.shape[2] * images.shape[3] > self.limit:
             self.failures += 1
             raise self.error
         return self.network(images)
@@ -133,15 +133,15 @@ def test_running_out_of_memory_makes_passes_smaller_and_loses_no_frame(error):
 
 
 def test_no_memory_at_all_ends_with_a_clear_line():
-    limited = LimitedMemory(small_rrdb(), 0, torch.OutOfMemoryError("CUDA out of memory"))
+    limited = LimitedMemory(small_rrdb(), 16 * 16, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(EngineError, match="not enough memory for 64x64"):
         Upscaler(wrap(limited), FLOAT32)(torch.rand(1, 3, 64, 64))
 
 
 def test_other_errors_of_the_network_are_not_taken_for_memory():
-    limited = LimitedMemory(small_rrdb(), 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    limited = LimitedMemory(small_rrdb(), 16 * 16, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
-        Upscaler(wrap(limited), FLOAT32)(torch.rand(1, 3, 8, 8))
+        Upscaler(wrap(limited), FLOAT32)(torch.rand(1, 3, 20, 20))
 
 
 def test_frames_that_overflow_in_half_precision_are_computed_again_in_float32():

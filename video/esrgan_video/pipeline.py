@@ -108,7 +108,8 @@ def upscale_video(
         size: of the output; by default the input's times the network's scale.
         encoder: codec, quality and pixel format; by default visually lossless at the input's depth.
         batch: frames that are handed to the upscaler at once; by default what it plans.
-        start: first moment to keep, in seconds. The output then begins at zero.
+        start: first moment to keep, in seconds of the input. The output then begins at zero, with the first frame
+            shown at `start` or later; sound and subtitles begin with the first packet after that frame's time.
         end: first moment to leave out, in seconds of the input.
         frames: number of frames to keep at most.
         progress: how progress is shown on standard error.

@@ -170,10 +170,9 @@ class _Channel[T]:
             return item
 
     def end(self, error: BaseException | None = None) -> None:
-        """The writer's side is done, or has failed. The first call counts."""
+        """The writer's side is done, or has failed. The first error counts, also after an orderly end."""
         with self._changed:
-            if not self._ended:
-                self._ended, self._error = True, error
+            self._ended, self._error = True, self._error or error
             self._changed.notify_all()
 
     def close(self) -> None:

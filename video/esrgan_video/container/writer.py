@@ -136,7 +136,8 @@ class VideoWriter:
                 self._mux_video(packet)
             if self._packets != count:
                 raise MediaError(f"{self._encoder.encoder} made {self._packets} packets of {count} frames")
-            for other in self._copier.until(end if self._range.ends_early else None):
+            # The copier knows an end in seconds itself; where frames were counted, the last one's end is it.
+            for other in self._copier.until(end if count == self._range.frames else None):
                 self._output.mux_one(other)
             self._output.close()
             self._check_pixel_shape()

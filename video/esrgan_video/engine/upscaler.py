@@ -51,7 +51,10 @@ class Upscaler:
         self._network = self._place(cast(self._loaded.network, self._dtype))
         self._exact_network: nn.Module | None = self._network if self._dtype == torch.float32 else None
         self._bytes_per_pixel = bytes_per_pixel(
-            self._network, in_channels=self.facts.in_channels, dtype=self._input_dtype(self._network)
+            self._network,
+            in_channels=self.facts.in_channels,
+            dtype=self._input_dtype(self._network),
+            device=self._device,
         )
         self._max_pixels: int | None = None  # learned from the first time that memory ran out
 
