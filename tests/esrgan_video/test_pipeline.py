@@ -313,6 +313,16 @@ def test_the_output_has_the_inputs_depth_and_sampling_or_better(pix_fmt, codec, 
     assert decode(tmp_path / "out.mkv")[0].format.name.replace("yuvj", "yuv") == expected
 
 
+def test_a_video_shorter_than_the_encoders_lookahead(tmp_path, nearest):
+    # x265 then gives random decoding times; not each time, hence the repetition.
+    source = write_clip(tmp_path / "in.mkv", Clip(codec="ffv1", options={}, times=range(2)))
+    for number in range(8):
+        for suffix in (".mkv", ".mp4"):
+            target = tmp_path / f"{number}{suffix}"
+            run(source, target, nearest, EncoderOptions(codec="hevc"))
+            assert times(target) == times(source)
+
+
 def test_webm_of_ten_bits_is_av1(tmp_path, nearest):
     source = write_clip(tmp_path / "in.mkv", Clip(pix_fmt="yuv420p10le", times=range(3), size=(128, 96)))
     run(source, tmp_path / "out.webm", nearest, EncoderOptions(preset="10"))

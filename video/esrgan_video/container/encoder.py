@@ -88,8 +88,8 @@ class _Defaults:
 
 
 _DEFAULTS = {
-    "libx264": _Defaults("crf", "18", 51, {"preset": "medium"}),
-    "libx264rgb": _Defaults("crf", "18", 51, {"preset": "medium"}),
+    "libx264": _Defaults("crf", "18", 51, {"preset": "fast"}),
+    "libx264rgb": _Defaults("crf", "18", 51, {"preset": "fast"}),
     "libx265": _Defaults("crf", "20", 51, {"preset": "medium", "x265-params": "log-level=error"}),
     "libsvtav1": _Defaults("crf", "24", 63, {"preset": "6"}),
     "libvpx-vp9": _Defaults("crf", "22", 63, {"deadline": "good", "cpu-used": "2", "row-mt": "1"}),
