@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from clip_tools import Clip, Tags, decode, digest, increasing, main_video, packets, planes, times, write_clip
 
+from clip_tools import Clip, Tags, decode, digest, increasing, main_video, packets, planes, times, write_clip
 from esrgan.errors import UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions

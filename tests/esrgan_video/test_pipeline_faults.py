@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from clip_tools import Clip, decode, times, wav, write_clip
 
+from clip_tools import Clip, decode, times, wav, write_clip
 from esrgan.errors import EngineError, MediaError, UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, VideoWriter

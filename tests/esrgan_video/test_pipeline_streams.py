@@ -8,8 +8,8 @@ from fractions import Fraction
 import av
 import pytest
 from av.stream import Disposition
-from clip_tools import Clip, decode, digest, packets, small_png, streams, times, write_clip
 
+from clip_tools import Clip, decode, digest, packets, small_png, streams, times, write_clip
 from esrgan.errors import UsageError
 from esrgan_video import upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, format_of, plan_streams

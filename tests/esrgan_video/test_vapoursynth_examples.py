@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from vs_tools import loaded
 
 from clip_tools import Clip, Tags, decode, write_clip
 from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.weights import save_network
+from vs_tools import loaded
 
 vs = pytest.importorskip("vapoursynth")
 

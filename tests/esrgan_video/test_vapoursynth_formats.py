@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat, smooth
 
 from clip_tools import Clip, Tags, decode, planes, write_clip
 from esrgan_video.container import EncoderOptions
 from esrgan_video.engine import EngineOptions, Upscaler
 from esrgan_video.pipeline import upscale_video
 from esrgan_video.vapoursynth import esrgan
+from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat, smooth
 
 vs = pytest.importorskip("vapoursynth")
 

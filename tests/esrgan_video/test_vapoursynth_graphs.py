@@ -5,10 +5,10 @@ import weakref
 
 import numpy as np
 import pytest
-from vs_tools import all_planes, clip_of, planes_of, random_planes, repeat
 
 from esrgan_video.engine import Upscaler
 from esrgan_video.vapoursynth import esrgan, filter  # noqa: A004 - the module's name
+from vs_tools import all_planes, clip_of, planes_of, random_planes, repeat
 
 vs = pytest.importorskip("vapoursynth")
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_tools import decode, main_video, times
-from vs_tools import small_rrdb
 
+from clip_tools import decode, main_video, times
 from esrgan.errors import MediaError, MissingExtraError, UsageError
 from esrgan.weights import save_network
 from esrgan_video.cli.main import main
 from esrgan_video.container import TimeRange
 from esrgan_video.container.reader import VideoReader
 from esrgan_video.container.script import ScriptReader, open_video
+from vs_tools import small_rrdb
 
 vs = pytest.importorskip("vapoursynth")
 
