@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from esrgan.weights import load_network
-from esrgan_video import EngineOptions, Upscaler, upscale_video
+from esrgan_video import EngineOptions, Upscaler, VideoOptions, upscale_video
+from esrgan_video.container import TimeRange
 from machine import describe_machine
 
 
@@ -82,13 +83,12 @@ def main() -> None:
         f"engine in {upscaler.dtype}"
     )
     upscaler(frames[0])
+    trial = VideoOptions(time_range=TimeRange(frames=len(frames)))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.mp4"
         ways: dict[str, Callable[[], object]] = {
             "engine": lambda: run_engine(upscaler, frames),
-            "end to end": lambda: upscale_video(
-                given.clip, target, upscaler=upscaler, frames=len(frames), progress="none"
-            ),
+            "end to end": lambda: upscale_video(given.clip, target, upscaler=upscaler, options=trial, progress="none"),
             "plain": lambda: run_plain(network, loaded.facts.scale, given.clip, target, len(frames)),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}

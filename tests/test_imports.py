@@ -51,7 +51,14 @@ print([name for name in ARCH_REGISTRY.keys() if name.endswith("_esrgan")])
 def test_the_public_names_of_esrgan_video():
     import esrgan_video
 
-    assert esrgan_video.__all__ == ["EngineOptions", "OutputSize", "Upscaler", "upscale_image", "upscale_video"]
+    assert esrgan_video.__all__ == [
+        "EngineOptions",
+        "OutputSize",
+        "Upscaler",
+        "VideoOptions",
+        "upscale_image",
+        "upscale_video",
+    ]
     with pytest.raises(AttributeError, match="upscale_everything"):
         _ = esrgan_video.upscale_everything
     for name in esrgan_video.__all__:

@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from clip_tools import Clip, Tags, decode, digest, increasing, main_video, packets, planes, times, write_clip
+from clip_tools import (
+    Clip,
+    Tags,
+    decode,
+    digest,
+    increasing,
+    main_video,
+    packets,
+    planes,
+    times,
+    video_options,
+    write_clip,
+)
 from esrgan.errors import UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions
@@ -23,7 +35,8 @@ LOSSLESS = EncoderOptions(codec="ffv1")
 def run(source, target, upscaler, encoder=FAST, **given):
     if target.suffix == ".webm" and encoder is FAST:
         encoder = EncoderOptions(extra={"deadline": "realtime", "cpu-used": "8"})
-    return upscale_video(source, target, upscaler=upscaler, encoder=encoder, progress="none", **given)
+    options = video_options(encoder=encoder, **given)
+    return upscale_video(source, target, upscaler=upscaler, options=options, progress="none")
 
 
 def header(path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clip_tools import Clip, decode, times, wav, write_clip
+from clip_tools import Clip, decode, times, video_options, wav, write_clip
 from esrgan.errors import EngineError, MediaError, UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, VideoWriter
@@ -22,7 +22,8 @@ FAST = EncoderOptions(preset="ultrafast")
 
 
 def run(source, target, upscaler, encoder=FAST, **given):
-    return upscale_video(source, target, upscaler=upscaler, encoder=encoder, progress="none", **given)
+    options = video_options(encoder=encoder, **given)
+    return upscale_video(source, target, upscaler=upscaler, options=options, progress="none")
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ import resource, sys, time, torch
 from pathlib import Path
 from torch.nn import functional as F
 from esrgan.errors import EsrganError
-from esrgan_video import upscale_video
+from esrgan_video import VideoOptions, upscale_video
 from esrgan_video.container import EncoderOptions
 
 class Plan:
@@ -236,7 +237,8 @@ class Slow:
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
-    upscale_video(sys.argv[1], sys.argv[2], upscaler=Slow(), encoder=EncoderOptions(codec="ffv1"), progress="none")
+    options = VideoOptions(encoder=EncoderOptions(codec="ffv1"))
+    upscale_video(sys.argv[1], sys.argv[2], upscaler=Slow(), options=options, progress="none")
 except KeyboardInterrupt:
     sys.exit(130)
 except EsrganError as error:

@@ -11,7 +11,7 @@ import pytest
 
 from clip_tools import decode, digest, main_video, planes, streams, times
 from esrgan.errors import MediaError, UsageError
-from esrgan_video import OutputSize, upscale_video
+from esrgan_video import OutputSize, VideoOptions, upscale_video
 from esrgan_video.container import EncoderOptions
 
 FRAMES = {
@@ -47,10 +47,12 @@ def result(request, clip, tmp_path_factory, make_upscaler):
         clip,
         target,
         upscaler=make_upscaler(scale=2 if small else 1, batch=8),
-        size=OutputSize(scale=2 if small else 0.25),
-        encoder=EncoderOptions(preset="ultrafast"),
+        options=VideoOptions(
+            size=OutputSize(scale=2 if small else 0.25),
+            encoder=EncoderOptions(preset="ultrafast"),
+            drop_unsupported=request.param == ".mp4" and clip.name == "ass_subtitles.mkv",
+        ),
         progress="none",
-        drop_unsupported=request.param == ".mp4" and clip.name == "ass_subtitles.mkv",
     )
     return target
 
@@ -123,10 +125,9 @@ def test_styled_subtitles_are_refused_for_mp4(assets, tmp_path, nearest):
 @pytest.mark.parametrize("name", ["odd_size_161x121.webm", "vfr_no_duration.webm", "transparent.webm"])
 def test_webm_to_webm(name, assets, tmp_path, make_upscaler):
     source, target = assets / "media" / name, tmp_path / "out.webm"
-    options = EncoderOptions(extra={"deadline": "realtime", "cpu-used": "8"})
-    upscale_video(
-        source, target, upscaler=make_upscaler(scale=1), size=OutputSize(scale=0.25), encoder=options, progress="none"
-    )
+    encoder = EncoderOptions(extra={"deadline": "realtime", "cpu-used": "8"})
+    options = VideoOptions(size=OutputSize(scale=0.25), encoder=encoder)
+    upscale_video(source, target, upscaler=make_upscaler(scale=1), options=options, progress="none")
     assert times(target) == times(source)
     assert len(times(target)) == FRAMES[name]
     if name != "odd_size_161x121.webm":

@@ -9,7 +9,7 @@ import av
 import pytest
 from av.stream import Disposition
 
-from clip_tools import Clip, decode, digest, packets, small_png, streams, times, write_clip
+from clip_tools import Clip, decode, digest, packets, small_png, streams, times, video_options, write_clip
 from esrgan.errors import UsageError
 from esrgan_video import upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, format_of, plan_streams
@@ -18,7 +18,8 @@ FAST = EncoderOptions(preset="ultrafast")
 
 
 def run(source, target, upscaler, encoder=FAST, **given):
-    return upscale_video(source, target, upscaler=upscaler, encoder=encoder, progress="none", **given)
+    options = video_options(encoder=encoder, **given)
+    return upscale_video(source, target, upscaler=upscaler, options=options, progress="none")
 
 
 def payloads(path, index):

@@ -9,6 +9,7 @@ import torch
 from clip_tools import Clip, Tags, decode, planes, write_clip
 from esrgan_video.container import EncoderOptions
 from esrgan_video.engine import EngineOptions, Upscaler
+from esrgan_video.options import VideoOptions
 from esrgan_video.pipeline import upscale_video
 from esrgan_video.vapoursynth import esrgan
 from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat, smooth
@@ -270,7 +271,9 @@ def test_pixels_equal_the_commands_before_encoding_within_one_255th(tmp_path, pi
     )
     upscaler = Upscaler(smooth(), EngineOptions(device="cpu", dtype="float32"))
     encoder = EncoderOptions(codec="ffv1", pix_fmt=pix_fmt)
-    upscale_video(source, tmp_path / "out.mkv", upscaler=upscaler, encoder=encoder, progress="none")
+    upscale_video(
+        source, tmp_path / "out.mkv", upscaler=upscaler, options=VideoOptions(encoder=encoder), progress="none"
+    )
     props = {"_Range": int(tags.color_range == 2)} | ({"_ChromaLocation": location - 1} if location else {})
     order = (2, 0, 1) if name == "RGB30" else range(3)
     frames = [[planes(frame)[plane] for plane in order[: len(planes(frame))]] for frame in decode(source)]

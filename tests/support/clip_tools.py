@@ -16,6 +16,9 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from esrgan_video import VideoOptions
+from esrgan_video.container import TimeRange
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tags:
@@ -255,3 +258,9 @@ def wav(path: Path) -> Path:
 def increasing(values: Iterable[Any]) -> bool:
     listed = list(values)
     return all(before < after for before, after in itertools.pairwise(listed))
+
+
+def video_options(*, start: Any = None, end: Any = None, frames: int | None = None, **given: Any) -> VideoOptions:
+    """`VideoOptions` with the parts of its time range written beside the rest; times are seconds."""
+    whole = [None if moment is None else Fraction(str(moment)) for moment in (start, end)]
+    return VideoOptions(time_range=TimeRange(start=whole[0], end=whole[1], frames=frames), **given)

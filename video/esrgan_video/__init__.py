@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from esrgan_video.engine import EngineOptions as EngineOptions
     from esrgan_video.engine import Upscaler as Upscaler
     from esrgan_video.images import upscale_image as upscale_image
+    from esrgan_video.options import VideoOptions as VideoOptions
     from esrgan_video.pipeline import upscale_video as upscale_video
     from esrgan_video.size import OutputSize as OutputSize
 
@@ -20,11 +21,12 @@ _HOMES = {
     "EngineOptions": "esrgan_video.engine",
     "OutputSize": "esrgan_video.size",
     "Upscaler": "esrgan_video.engine",
+    "VideoOptions": "esrgan_video.options",
     "upscale_image": "esrgan_video.images",
     "upscale_video": "esrgan_video.pipeline",
 }
 
-__all__ = ["EngineOptions", "OutputSize", "Upscaler", "upscale_image", "upscale_video"]
+__all__ = ["EngineOptions", "OutputSize", "Upscaler", "VideoOptions", "upscale_image", "upscale_video"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,3 +27,25 @@ class BatchUpscaler(Protocol):
         H and W are any sizes from 1. The result is not clamped.
         """
         ...
+
+
+class PassPlan(Protocol):
+    """How an upscaler means to go through frames of one size."""
+
+    @property
+    def batch(self) -> int:
+        """Frames in a pass or, where frames are cut into tiles, tiles in a pass."""
+        ...
+
+    @property
+    def tile(self) -> int | None:
+        """Side of a tile; `None` where frames stay whole."""
+        ...
+
+
+class PlanningUpscaler(BatchUpscaler, Protocol):
+    """An upscaler that knows how many frames it likes at once; `esrgan_video.engine.Upscaler` is one."""
+
+    def plan(self, height: int, width: int) -> PassPlan:
+        """The plan for frames of `height` x `width`."""
+        ...

@@ -17,6 +17,7 @@ from esrgan_video.engine.options import DEFAULT_OVERLAP
 
 if TYPE_CHECKING:
     from esrgan_video.engine import Upscaler
+    from esrgan_video.options import VideoOptions
     from esrgan_video.size import OutputSize
 
 _log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def run(given: argparse.Namespace) -> int:
 
     size = OutputSize(scale=given.scale, width=given.width, height=given.height)
     engine = _engine_options(given)
-    encoder = _encoder_options(given)
+    video = _video_options(given, size)
     jobs = _plan_jobs(given)
     upscaler = Upscaler(given.model, engine)
     _log.info("%s x%d on %s in %s", upscaler.facts.architecture, upscaler.scale, upscaler.device, upscaler.dtype)
@@ -144,7 +145,7 @@ def run(given: argparse.Namespace) -> int:
     videos = [job for job in jobs if job.is_video]
     failures = _run_images(images, given, upscaler, size)
     for job in videos:
-        failures += _attempt(lambda job=job: _run_video(job, given, upscaler, size, encoder), alone=len(jobs) == 1)  # type: ignore[misc]
+        failures += _attempt(lambda job=job: _run_video(job, given, upscaler, video), alone=len(jobs) == 1)  # type: ignore[misc]
     if failures:
         sys.stderr.write(f"esrgan: {failures} of {len(jobs)} inputs failed\n")
     return 1 if failures else 0
@@ -170,22 +171,10 @@ def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upsca
     return failures
 
 
-def _run_video(job: _Job, given: argparse.Namespace, upscaler: Upscaler, size: OutputSize, encoder: Any) -> None:
+def _run_video(job: _Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
     from esrgan_video.pipeline import upscale_video
 
-    result = upscale_video(
-        job.source,
-        job.target,
-        upscaler=upscaler,
-        size=size,
-        encoder=encoder,
-        batch=given.batch,
-        start=given.start,
-        end=given.end,
-        frames=given.frames,
-        progress=given.progress,
-        drop_unsupported=given.drop_unsupported,
-    )
+    result = upscale_video(job.source, job.target, upscaler=upscaler, options=options, progress=given.progress)
     _log.info("%d frames in %.1f s, %.2f frames/s", result.frames, result.seconds, result.frames / result.seconds)
     sys.stdout.write(f"{job.target}\n")
 
@@ -215,6 +204,19 @@ def _engine_options(given: argparse.Namespace) -> Any:
         tile=given.tile,
         overlap=given.tile_pad,
         batch=given.batch,
+    )
+
+
+def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
+    from esrgan_video.container import TimeRange
+    from esrgan_video.options import VideoOptions
+
+    return VideoOptions(
+        size=size,
+        encoder=_encoder_options(given),
+        batch=given.batch,
+        time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
+        drop_unsupported=given.drop_unsupported,
     )
 
 

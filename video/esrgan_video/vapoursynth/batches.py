@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from esrgan_video.engine import Upscaler
 from esrgan_video.size import resize
+from esrgan_video.transform import add_enlarged, split_gamut
 
 if TYPE_CHECKING:
     import vapoursynth as vs
@@ -136,19 +136,16 @@ class _Stream:
         """`(N, C, H, W)`, C = 1 or 3, to `(C, height, width)` on the CPU, one after the other."""
         frames = frames.to(self._upscaler.device).float()
         rgb = frames.expand(-1, 3, -1, -1)
-        inside = rgb if self._target.is_exact else rgb.clamp(0, 1)
+        inside, beyond = (rgb, None) if self._target.is_exact else split_gamut(rgb)
         large = self._upscaler(inside)  # (N, 3, sH, sW)
         for index in range(len(frames)):  # one by one: a result may be large
             picture = resize(large[index : index + 1], self._target.height, self._target.width)
-            if not self._target.is_exact:
-                picture = picture.clamp(0, 1) + self._stretched(rgb[index : index + 1] - inside[index : index + 1])
+            if beyond is not None:
+                picture = picture.contiguous().clamp_(0, 1)
+                add_enlarged(picture, beyond[index : index + 1])
             if frames.shape[1] == 1:  # a network may tint what has no colour
                 picture = picture.mean(1, keepdim=True)
             yield picture[0].cpu()
-
-    def _stretched(self, beyond: Tensor) -> Tensor:
-        size = (self._target.height, self._target.width)
-        return F.interpolate(beyond, size=size, mode="nearest-exact")
 
     def _on_queue(self) -> contextlib.AbstractContextManager[object]:
         if self._queue is None:

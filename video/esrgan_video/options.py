@@ -1,0 +1,35 @@
+"""`VideoOptions`: all that a caller may choose about a video, whichever front end asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from esrgan.errors import UsageError
+from esrgan_video.container.encoder import EncoderOptions
+from esrgan_video.container.timing import TimeRange
+from esrgan_video.size import OutputSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """How a video is upscaled. The defaults lose nothing.
+
+    Raises:
+        UsageError: a batch without frames.
+    """
+
+    size: OutputSize = field(default_factory=OutputSize)
+    """Of the output; by default the input's times the network's scale."""
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    """Codec, quality and pixel format; by default visually lossless at the input's depth."""
+    batch: int | None = None
+    """Frames that are handed to the upscaler at once; by default what it plans."""
+    time_range: TimeRange = field(default_factory=TimeRange)
+    """The part to keep. With a start, the output begins at zero, with the first frame shown then or later; sound and
+    subtitles begin with the first packet after that frame's time."""
+    drop_unsupported: bool = False
+    """Leave out streams that the container cannot hold instead of refusing."""
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"--batch must be at least 1, got {self.batch}")

@@ -1,0 +1,129 @@
+"""`FrameTransform`: decoded frames in, frames for the encoder out. All that happens to pixels happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
+from esrgan_video.container import Frame
+from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.size import resize
+
+
+@dataclass(frozen=True)
+class UpscaledGroup:
+    """Frames whose new pixels may still be on their way to, or on, the device."""
+
+    sources: list[Frame]
+    """The frames as they were decoded."""
+    planes: list[tuple[Tensor, ...]]
+    """Of each frame, the planes of `layout`, `(1, h, w)`."""
+    layout: PixelLayout
+    """What the planes are."""
+    colour: Colour
+    """What their values mean."""
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in memory; waits for the device."""
+        for source, planes in zip(self.sources, self.planes, strict=True):
+            yield Frame(
+                planes=tuple(plane[0].cpu().numpy() for plane in planes),
+                layout=self.layout,
+                colour=self.colour,
+                pts=source.pts,
+                time_base=source.time_base,
+                duration=source.duration,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTransform:
+    """Takes groups of decoded frames to their new size and to the encoder's planes."""
+
+    upscaler: PlanningUpscaler
+    """The network at work."""
+    layout: PixelLayout
+    """Planes that the encoder takes."""
+    colour: Colour
+    """Meaning of their values."""
+    width: int
+    """Columns of the result."""
+    height: int
+    """Rows of the result."""
+    batch: int | None = None
+    """Frames that go through at once; by default what the upscaler plans."""
+
+    def batch_for(self, frame: Frame) -> int:
+        """Frames like `frame` that go through at once."""
+        if self.batch is not None:
+            return self.batch
+        plan = self.upscaler.plan(frame.height, frame.width)
+        return max(1, plan.batch) if plan.tile is None else 1
+
+    def groups(self, frames: Iterator[Frame]) -> Iterator[list[Frame]]:
+        """Consecutive frames of equal size, layout and colour, as many as go through at once."""
+        group: list[Frame] = []
+        limit = 1
+        for frame in frames:
+            if group and (len(group) == limit or not _alike(group[0], frame)):
+                yield group
+                group = []
+            if not group:
+                limit = self.batch_for(frame)
+            group.append(frame)
+        if group:
+            yield group
+
+    @torch.inference_mode()
+    def __call__(self, group: list[Frame]) -> UpscaledGroup:
+        """Upscale one of `groups`."""
+        first = group[0]
+        planes = [
+            torch.from_numpy(np.stack([frame.planes[index] for frame in group])).to(self.upscaler.device)
+            for index in range(first.layout.colour_planes)
+        ]
+        inside, beyond = split_gamut(to_rgb(planes, first.layout, first.colour))
+        large = self.upscaler(inside)  # (N, 3, sH, sW)
+        results = [
+            self._finish(large[index : index + 1], beyond[index : index + 1], first) for index in range(len(group))
+        ]  # one by one: a frame of the output may be large
+        return UpscaledGroup(group, results, self.layout, self.colour)
+
+    def _finish(self, large: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
+        """The network's output at its final size, as code values."""
+        # Networks give channels-last memory; planes are what comes next.
+        rgb = resize(large, self.height, self.width).contiguous().clamp_(0, 1)
+        add_enlarged(rgb, beyond)
+        if source.layout.model == "grey":  # a network may tint what has no colour
+            rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        return from_rgb(rgb, self.layout, self.colour)
+
+
+def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """`rgb` limited to 0..1, and what that took away.
+
+    Networks work on 0..1. Super-white, super-black and colours out of gamut go around them, so that they are in the
+    output as they were in the input: see `add_enlarged`.
+    """
+    inside = rgb.clamp(0, 1)
+    return inside, rgb - inside
+
+
+def add_enlarged(large: Tensor, small: Tensor) -> None:
+    """Add `small`, its pixels repeated, to `large` in place: `(1, C, H, W)` and `(1, C, h, w)`."""
+    (height, width), (rows, columns) = large.shape[-2:], small.shape[-2:]
+    if height % rows or width % columns:
+        large += F.interpolate(small, size=(height, width), mode="nearest-exact")
+    else:
+        blocks = large.view(1, -1, rows, height // rows, columns, width // columns)
+        blocks += small.unsqueeze(3).unsqueeze(5)
+
+
+def _alike(one: Frame, other: Frame) -> bool:
+    return one.planes[0].shape == other.planes[0].shape and (one.layout, one.colour) == (other.layout, other.colour)
