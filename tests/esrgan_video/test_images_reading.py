@@ -414,6 +414,16 @@ def test_too_many_pixels_are_refused_before_decoding(read):
         read(data)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP", "BMP"])
+def test_a_limit_on_pixels_is_held_against_the_header(tmp_path, kind):
+    path = tmp_path / "picture"
+    whole = encoded(Image.new("RGB", (40, 30)), kind)
+    path.write_bytes(whole)
+    assert read_image(path, max_pixels=1200).width == 40
+    with pytest.raises(MediaError, match="40x30 pixels are more than the 1199 that are read"):
+        read_image(path, max_pixels=1199)
+
+
 def test_more_pixels_than_pillow_likes_are_read_without_a_warning(read, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     for data in _samples().values():

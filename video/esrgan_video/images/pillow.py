@@ -17,7 +17,7 @@ _lock = threading.RLock()
 
 @contextlib.contextmanager
 def quiet_pillow(subject: object) -> Iterator[None]:
-    """Lift Pillow's limit of pixels, in whose place stands `MAX_PIXELS`, and log warnings instead of raising them.
+    """Lift Pillow's limit of pixels, in whose place stands `check_size`, and log warnings instead of raising them.
 
     Limit and warnings are settings of the process: one thread at a time changes them, and puts them back.
 

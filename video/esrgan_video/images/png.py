@@ -19,7 +19,7 @@ from esrgan.errors import MediaError
 from esrgan_video.images import exif
 from esrgan_video.images.modes import array_of
 from esrgan_video.images.png_chunks import SIGNATURE, Chunk, pack, split
-from esrgan_video.images.still import MAX_PIXELS, ImageMetadata, Pixels, StillImage
+from esrgan_video.images.still import MAX_PIXELS, ImageMetadata, Pixels, StillImage, check_size
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +42,15 @@ class _Header:
     """0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha."""
 
 
-def read_png(data: bytes) -> StillImage:
+def read_png(data: bytes, max_pixels: int = MAX_PIXELS) -> StillImage:
     """The image as stored: its orientation is still to be applied.
 
     Raises:
-        MediaError: damaged, animated, or over `MAX_PIXELS`.
+        MediaError: damaged, animated, or over `max_pixels`.
     """
     chunks = list(split(data))
     header = _header(chunks)
+    check_size(header.width, header.height, max_pixels)
     for kind, content in chunks:
         if kind == b"acTL" and content[:4] not in (b"\0\0\0\0", b"\0\0\0\1"):
             raise MediaError("an animated PNG: only images of one frame are upscaled")
@@ -68,8 +69,6 @@ def _header(chunks: list[Chunk]) -> _Header:
     if kind != b"IHDR" or len(content) != 13:
         raise MediaError("the PNG does not begin with a header")
     width, height, depth, colour = struct.unpack(">IIBB3x", content)
-    if width * height > MAX_PIXELS:
-        raise MediaError(f"{width}x{height} pixels are more than the {MAX_PIXELS} that are read")
     return _Header(width, height, depth, colour)
 
 

@@ -19,7 +19,7 @@ from esrgan_video.images.modes import array_of
 from esrgan_video.images.pillow import quiet_pillow
 from esrgan_video.images.png import read_png
 from esrgan_video.images.png_chunks import SIGNATURE
-from esrgan_video.images.still import MAX_PIXELS, ImageMetadata, StillImage
+from esrgan_video.images.still import MAX_PIXELS, ImageMetadata, StillImage, check_size
 from esrgan_video.images.tiff import read_tiff
 
 _log = logging.getLogger(__name__)
@@ -27,22 +27,26 @@ _log = logging.getLogger(__name__)
 _CENTIMETRES_PER_INCH = 2.54
 
 
-def read_image(path: str | os.PathLike[str]) -> StillImage:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> StillImage:
     """Read a PNG, JPEG, WebP, TIFF or BMP file of one frame; its contents decide which it is, not its name.
 
     Grey stays grey, alpha stays, 16 bits stay. A palette becomes RGB or RGBA, CMYK becomes sRGB
     (through its ICC profile if it has one), fewer than 8 bits become 8. The EXIF orientation is applied.
 
+    Args:
+        path: the file.
+        max_pixels: limit on width times height, held against the header before any pixel is decoded.
+
     Raises:
         UsageError: no such file.
         MediaError: not an image, damaged, cut short, animated, of several pages, of floating-point
-            values, or over `MAX_PIXELS`.
+            values, or over `max_pixels`.
     """
     path = Path(path)
     data = _contents(path)
     try:
         with quiet_pillow(path):
-            image = _reader(data)(data)
+            image = _reader(data)(data, max_pixels)
         return _finished(image)
     except MediaError as error:
         raise MediaError(f"cannot read {path}: {error}") from None
@@ -65,7 +69,7 @@ def _contents(path: Path) -> bytes:
     return data
 
 
-def _reader(data: bytes) -> Callable[[bytes], StillImage]:
+def _reader(data: bytes) -> Callable[[bytes, int], StillImage]:
     if data.startswith(SIGNATURE):
         return read_png
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
@@ -77,11 +81,10 @@ def _reader(data: bytes) -> Callable[[bytes], StillImage]:
     raise MediaError("not a PNG, JPEG, WebP, TIFF or BMP image")
 
 
-def _read_through_pillow(data: bytes) -> StillImage:
+def _read_through_pillow(data: bytes, max_pixels: int) -> StillImage:
     """JPEG, WebP and BMP, which have 8 bits a channel."""
     with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "BMP")) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise MediaError(f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS} that are read")
+        check_size(image.width, image.height, max_pixels)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # MPO: a photograph, then previews or the other eye's view
             raise MediaError(f"an animation of {frames} frames: only images of one frame are upscaled")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esrgan.errors import UsageError
+from esrgan.errors import MediaError, UsageError
 
 Pixels = NDArray[np.unsignedinteger[Any]]
 """`(H, W, C)`, uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; alpha is not premultiplied."""
@@ -82,6 +82,16 @@ def check_pixels(pixels: Pixels) -> None:
     shape = pixels.shape
     if len(shape) != 3 or 0 in shape or shape[2] > 4 or pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"an image is (H, W, 1 to 4) in uint8 or uint16, got {shape} {pixels.dtype}")
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image by what its header says, before any pixel is decoded.
+
+    Raises:
+        MediaError: more than `max_pixels`.
+    """
+    if width * height > max_pixels:
+        raise MediaError(f"{width}x{height} pixels are more than the {max_pixels} that are read")
 
 
 def to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:

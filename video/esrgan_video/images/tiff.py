@@ -22,7 +22,7 @@ from esrgan_video.images import exif
 from esrgan_video.images.colour import fitting_profile
 from esrgan_video.images.modes import array_of
 from esrgan_video.images.pillow import quiet_pillow
-from esrgan_video.images.still import MAX_PIXELS, ImageMetadata, Pixels, StillImage
+from esrgan_video.images.still import MAX_PIXELS, ImageMetadata, Pixels, StillImage, check_size
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +49,15 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 """ExtraSamples: kinds of alpha."""
 
 
-def read_tiff(data: bytes) -> StillImage:
+def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> StillImage:
     """The image, upright.
 
     Raises:
-        MediaError: damaged, several pages, floating point, a depth or colour space not handled, or over `MAX_PIXELS`.
+        MediaError: damaged, several pages, floating point, a depth or colour space not handled, or over `max_pixels`.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = _only_page(file)
+        check_size(page.imagewidth, page.imagelength, max_pixels)
         _check(page)
         metadata = _metadata(page, data)
         if page.bitspersample == 16:
@@ -77,8 +78,6 @@ def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
 
 def _check(page: tifffile.TiffPage) -> None:
     """Refuse what cannot be read, before any pixel is decoded."""
-    if page.imagewidth * page.imagelength > MAX_PIXELS:
-        raise MediaError(f"{page.imagewidth}x{page.imagelength} pixels are more than the {MAX_PIXELS} that are read")
     if page.sampleformat not in _UNSIGNED:
         raise MediaError("a TIFF of floating-point or signed values: convert it to 16 bits first")
     if page.bitspersample not in (1, 2, 4, 8, 16):
