@@ -424,7 +424,7 @@ def test_a_model_for_testing_needs_no_training_options(build):
 
 
 def test_the_average_moves_as_torchs_own_and_takes_buffers_over():
-    from esrgan.training.averaging import update_average
+    from esrgan.training.models.averaging import update_average
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))

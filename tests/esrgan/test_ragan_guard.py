@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from esrgan.training.guard import LossScale, StepGuard
-from esrgan.training.health import colour_drift, complaints, saturated_share
+from esrgan.training.models.guard import LossScale, StepGuard
+from esrgan.training.models.health import colour_drift, complaints, saturated_share
 
 
 def test_the_loss_scale_follows_torchs_grad_scaler(monkeypatch):

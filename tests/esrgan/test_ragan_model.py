@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from esrgan.archs.vgg import VGG19Features
 from esrgan.errors import TrainingDiverged, UsageError
-from esrgan.training.guard import StepGuard
+from esrgan.training.models.guard import StepGuard
 
 
 @pytest.fixture(scope="module")

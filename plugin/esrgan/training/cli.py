@@ -124,9 +124,9 @@ def _progress_modes() -> tuple[str, ...]:
 def _train(given: argparse.Namespace) -> int:
     _require_basicsr()
     from esrgan.training.launch import launched
-    from esrgan.training.options import read_options
+    from esrgan.training.options.run_options import read_options
     from esrgan.training.parts import register_all
-    from esrgan.training.train_run import train
+    from esrgan.training.run.training import train
 
     register_all()
     options = read_options(given.opt, "train", overrides=given.force_yml, debug=given.debug)
@@ -138,9 +138,9 @@ def _train(given: argparse.Namespace) -> int:
 def _test(given: argparse.Namespace) -> int:
     _require_basicsr()
     from esrgan.training.launch import launched
-    from esrgan.training.options import read_options
+    from esrgan.training.options.run_options import read_options
     from esrgan.training.parts import register_all
-    from esrgan.training.testing import run_test
+    from esrgan.training.run.testing import run_test
 
     register_all()
     options = read_options(given.opt, "test", overrides=given.force_yml, debug=given.debug)
@@ -152,7 +152,7 @@ def _test(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     _require_basicsr()
-    from esrgan.training.check import check
+    from esrgan.training.check.command import check
     from esrgan.training.parts import register_all
 
     register_all()
@@ -160,7 +160,7 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _prepare(given: argparse.Namespace) -> int:
-    from esrgan.training.prepare import PrepareOptions, prepare
+    from esrgan.training.data.prepare import PrepareOptions, prepare
 
     options = PrepareOptions(
         scale=given.scale,

@@ -127,3 +127,12 @@ def _complete_lines(file: Path) -> Iterator[str]:
             continue
         if isinstance(record, dict) and isinstance(record.get("iter"), int):
             yield line
+
+
+def duration(seconds: float) -> str:
+    """`3 d 04 h`, `2 h 05 min`, `4 min 10 s` or `12 s`."""
+    whole = round(seconds)
+    for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // small:02d} {small_unit}"
+    return f"{whole} s"

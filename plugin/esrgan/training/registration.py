@@ -21,8 +21,8 @@ def register() -> None:
     from esrgan.archs.discriminators import UNetDiscriminatorSN, VGGStyleDiscriminator
     from esrgan.archs.rrdbnet import RRDBNet
     from esrgan.losses import PerceptualLoss, RelativisticGANLoss
-    from esrgan.training.psnr_model import PSNRModel
-    from esrgan.training.ragan_model import RaGANModel
+    from esrgan.training.models.psnr_model import PSNRModel
+    from esrgan.training.models.ragan_model import RaGANModel
 
     parts = (
         (ARCH_REGISTRY, RRDBNet, SRVGGNetCompact, VGGStyleDiscriminator, UNetDiscriminatorSN),

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from esrgan.errors import DataError
+from esrgan.training.check.estimate import _held_for_backward, memory_needed
 from esrgan.training.cli import main
-from esrgan.training.estimate import _held_for_backward, memory_needed
-from esrgan.training.image_files import probe, write_png
-from esrgan.training.loop import duration
-from esrgan.training.options import read_options
+from esrgan.training.data.image_files import probe, write_png
+from esrgan.training.logs import duration
+from esrgan.training.options.run_options import read_options
 from esrgan.training.parts import register_all
 
 

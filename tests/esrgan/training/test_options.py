@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from esrgan.errors import UsageError
-from esrgan.training.basicsr_options import basicsr_options
 from esrgan.training.folders import RunFolders
 from esrgan.training.launch import Launch
-from esrgan.training.options import read_options
+from esrgan.training.options.basicsr_options import basicsr_options
+from esrgan.training.options.run_options import read_options
+from esrgan.training.options.yaml_file import read_document
 from esrgan.training.parts import register_all
-from esrgan.training.yaml_file import read_document
 
 OPTIONS = Path(__file__).resolve().parents[3] / "options"
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from esrgan.errors import DataError, UsageError
-from esrgan.training.bicubic import downscale
 from esrgan.training.cli import main
+from esrgan.training.data.bicubic import downscale
+from esrgan.training.data.prepare import PrepareOptions, prepare
 from esrgan.training.parts import register_all
-from esrgan.training.prepare import PrepareOptions, prepare
 
 
 @pytest.fixture(scope="module", autouse=True)

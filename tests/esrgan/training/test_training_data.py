@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from esrgan.errors import DataError
-from esrgan.training.basicsr_options import dataset_options
+from esrgan.training.data.loaders import Position, TrainingData
+from esrgan.training.data.sampling import ResumableSampler, SampleKey, SeededDataset
 from esrgan.training.launch import Launch
-from esrgan.training.loaders import Position, TrainingData
-from esrgan.training.options import read_options
+from esrgan.training.options.basicsr_options import dataset_options
+from esrgan.training.options.run_options import read_options
 from esrgan.training.parts import register_all
 from esrgan.training.random_state import random_state, restore_random_state, seed_all, seeded
-from esrgan.training.sampling import ResumableSampler, SampleKey, SeededDataset
 
 
 @pytest.fixture(scope="module", autouse=True)

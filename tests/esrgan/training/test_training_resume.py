@@ -9,10 +9,10 @@ import signal
 import pytest
 import torch
 
-from esrgan.training.checkpoints import Checkpoint, newest_state, read_state
 from esrgan.training.cli import main
-from esrgan.training.loop import Loop
 from esrgan.training.parts import register_all
+from esrgan.training.run.checkpoints import Checkpoint, newest_state, read_state
+from esrgan.training.run.loop import Loop
 
 GAN = {
     "model_type": "ESRGANModel",
@@ -293,7 +293,7 @@ def test_a_run_killed_twice_has_the_losses_of_one_that_was_not(runs):
 
 
 def test_a_run_that_diverges_stops_and_names_the_last_good_checkpoint(runs, at_iteration, capsys, monkeypatch):
-    from esrgan.training.psnr_model import PSNRModel
+    from esrgan.training.models.psnr_model import PSNRModel
 
     feed = PSNRModel.feed_data
 
@@ -323,10 +323,10 @@ def test_what_a_killed_run_left_half_written_is_removed(runs):
 
 def test_a_second_signal_a_while_later_ends_the_run_at_once(monkeypatch):
     from esrgan.training.launch import Launch
-    from esrgan.training.stopping import StopRequest
+    from esrgan.training.run.stopping import StopRequest
 
     moments = iter([100.0, 101.0, 104.0])
-    monkeypatch.setattr("esrgan.training.stopping.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("esrgan.training.run.stopping.time.monotonic", lambda: next(moments))
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest(Launch()) as stop:
         assert not stop.after(1)

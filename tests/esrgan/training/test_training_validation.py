@@ -10,11 +10,18 @@ import torch
 from skimage.color import rgb2ycbcr
 from skimage.metrics import structural_similarity
 
-from esrgan.training.binding import Component
 from esrgan.training.cli import main
-from esrgan.training.metrics import BestScores, Metric, Picture, configured_metrics, pyiqa_metrics, standard_metrics
+from esrgan.training.evaluation.metrics import (
+    BestScores,
+    Metric,
+    Picture,
+    configured_metrics,
+    pyiqa_metrics,
+    standard_metrics,
+)
+from esrgan.training.evaluation.validation import evaluate, report, side_by_side, takes_single_images
+from esrgan.training.options.binding import Component
 from esrgan.training.parts import register_all
-from esrgan.training.validation import evaluate, report, side_by_side, takes_single_images
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,7 +97,7 @@ def test_the_best_value_follows_the_direction_of_the_metric():
 
 
 def test_metrics_of_pyiqa_are_left_out_with_a_warning_where_it_is_missing(monkeypatch, caplog):
-    monkeypatch.setattr("esrgan.training.metrics.find_spec", lambda _: None)
+    monkeypatch.setattr("esrgan.training.evaluation.metrics.find_spec", lambda _: None)
     assert pyiqa_metrics(["niqe"], torch.device("cpu")) == []
     assert "pip install pyiqa" in caplog.text
     assert pyiqa_metrics([], torch.device("cpu")) == []

@@ -13,13 +13,13 @@ What `PSNRModel` and `RaGANModel` offer to the training loop, beyond BasicSR's m
   from the device. Under DDP every process must call it at the same iteration.
 
 YAML keys under `train`, beside BasicSR's: the fields of `PSNRModel.step_options_type` and
-`RaGANModel.step_options_type`, which are the dataclasses of `esrgan.training.step_options`.
+`RaGANModel.step_options_type`, which are the dataclasses of `esrgan.training.models.step_options`.
 `accumulate` must divide `batch_size_per_gpu`; float16 needs CUDA.
 """
 
 from __future__ import annotations
 
-from esrgan.training.step_model import StepModel
+from esrgan.training.models.step_model import StepModel
 
 
 class PSNRModel(StepModel):

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from esrgan.errors import EsrganError, WeightsError
-from esrgan.training.binding import thaw
-from esrgan.training.options import OptionsFile
+from esrgan.training.models.pretrained import fill, read_weights
+from esrgan.training.options.binding import thaw
+from esrgan.training.options.run_options import OptionsFile
 from esrgan.training.parts import full_name, registered
-from esrgan.training.pretrained import fill, read_weights
 
 
 def require_fitting_weights(options: OptionsFile) -> None:

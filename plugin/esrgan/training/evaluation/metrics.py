@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esrgan.training.binding import Component, thaw
+from esrgan.training.options.binding import Component, thaw
 from esrgan.training.parts import full_name, registered
 
 _SSIM_WINDOW = 11

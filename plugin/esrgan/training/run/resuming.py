@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esrgan.training.checkpoints import Checkpoint, StockState, load_model_state, newest_state, read_state
+from esrgan.training.data.loaders import Position
 from esrgan.training.folders import RunFolders
-from esrgan.training.loaders import Position
-from esrgan.training.loop import Parts
-from esrgan.training.options import RunOptions
+from esrgan.training.options.run_options import RunOptions
 from esrgan.training.random_state import restore_random_state
+from esrgan.training.run.checkpoints import Checkpoint, StockState, load_model_state, newest_state, read_state
+from esrgan.training.run.loop import Parts
 
 _log = logging.getLogger(__name__)
 

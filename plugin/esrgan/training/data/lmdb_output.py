@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 
 from esrgan.errors import DataError, FailedError, MissingExtraError
 from esrgan.progress import Progress, ProgressMode
-from esrgan.training.image_files import probe
+from esrgan.training.data.image_files import probe
 
 _OVERHEAD = 8192
 """Bytes of pages and keys for each image, more than there are."""

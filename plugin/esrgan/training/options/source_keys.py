@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from esrgan.training.yaml_file import KeyPath
+from esrgan.training.options.yaml_file import KeyPath
 
 _NOT_READERS = frozenset({"torch", *sys.stdlib_module_names})
 _READERS = frozenset({"get", "pop", "setdefault"})

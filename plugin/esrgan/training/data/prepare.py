@@ -15,9 +15,9 @@ from pathlib import Path
 
 from esrgan.errors import DataError, FailedError, UsageError
 from esrgan.progress import Progress, ProgressMode
-from esrgan.training.bicubic import downscale
-from esrgan.training.image_files import SUFFIXES, probe, read_bgr, write_png
-from esrgan.training.lmdb_output import write_lmdb
+from esrgan.training.data.bicubic import downscale
+from esrgan.training.data.image_files import SUFFIXES, probe, read_bgr, write_png
+from esrgan.training.data.lmdb_output import write_lmdb
 from esrgan.weights.atomic import written_beside
 
 KINDS = ("hr", "lr")

@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from esrgan.training.binding import Component, Problems
+from esrgan.training.options.binding import Component, Problems
+from esrgan.training.options.source_keys import keys_read
+from esrgan.training.options.yaml_file import KeyPath
 from esrgan.training.parts import Kind, full_name, registered
 from esrgan.training.random_state import MAX_SEED
-from esrgan.training.source_keys import keys_read
-from esrgan.training.yaml_file import KeyPath
 
 if TYPE_CHECKING:
-    from esrgan.training.options import DatasetOptions, RunOptions, Task, TrainOptions
+    from esrgan.training.options.run_options import DatasetOptions, RunOptions, Task, TrainOptions
 
 
 def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:

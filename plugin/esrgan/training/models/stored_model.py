@@ -13,8 +13,8 @@ from basicsr.models.sr_model import SRModel  # noqa: TID253 - this module exists
 from torch import Tensor, nn
 
 from esrgan.errors import WeightsError
-from esrgan.training.guard import StepGuard
-from esrgan.training.pretrained import fill, read_weights
+from esrgan.training.models.guard import StepGuard
+from esrgan.training.models.pretrained import fill, read_weights
 from esrgan.weights.atomic import written_beside
 
 _log = logging.getLogger(__name__)

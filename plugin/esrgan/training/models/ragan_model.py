@@ -10,9 +10,9 @@ from torch import Tensor
 
 from esrgan.errors import UsageError
 from esrgan.losses.relativistic import DetachedGANLoss, RelativisticGANLoss
-from esrgan.training.health import colour_drift, saturated_share
-from esrgan.training.step_model import StepModel, at_least_float32
-from esrgan.training.step_options import RaGANOptions
+from esrgan.training.models.health import colour_drift, saturated_share
+from esrgan.training.models.step_model import StepModel, at_least_float32
+from esrgan.training.models.step_options import RaGANOptions
 
 
 class Logits(NamedTuple):

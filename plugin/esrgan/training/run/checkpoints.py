@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from esrgan.errors import FailedError, UsageError
-from esrgan.training.loaders import Position
+from esrgan.training.data.loaders import Position
 from esrgan.weights.atomic import written_beside
 
 _FORMAT = 1

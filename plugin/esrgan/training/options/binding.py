@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from esrgan.errors import UsageError
-from esrgan.training.yaml_file import Document, KeyPath, nearest
+from esrgan.training.options.yaml_file import Document, KeyPath, nearest
 
 
 class OptionsError(UsageError):

@@ -9,13 +9,13 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from esrgan.errors import UsageError
-from esrgan.training.binding import Component, Problems, bind, convert
+from esrgan.training.options.binding import Component, Problems, bind, convert
+from esrgan.training.options.source_keys import KeysRead, keys_read
+from esrgan.training.options.yaml_file import KeyPath, nearest
 from esrgan.training.parts import Kind, full_name, registered
-from esrgan.training.source_keys import KeysRead, keys_read
-from esrgan.training.yaml_file import KeyPath, nearest
 
 if TYPE_CHECKING:
-    from esrgan.training.options import DatasetOptions, RunOptions, Task, TrainOptions
+    from esrgan.training.options.run_options import DatasetOptions, RunOptions, Task, TrainOptions
 
 _METRIC_KEYS = ("better",)
 """`better: lower` of a metric is read by whoever keeps the best value, not by the metric."""
@@ -51,7 +51,7 @@ def find(kind: Kind, name: str, path: KeyPath, problems: Problems) -> Any:
 
 
 def _check_model_keys(run: RunOptions, model: type, read: KeysRead, task: Task, problems: Problems) -> None:
-    from esrgan.training.options import PathOptions, RunOptions, TrainOptions, ValOptions
+    from esrgan.training.options.run_options import PathOptions, RunOptions, TrainOptions, ValOptions
 
     sections: list[tuple[KeyPath, type, Any]] = [((), RunOptions, run), (("path",), PathOptions, run.path)]
     step_keys = _check_step(run, model, problems) if task == "train" else frozenset()
@@ -98,7 +98,7 @@ def _collected(section: Any) -> Iterator[str]:
 
 
 def _check_dataset(dataset: DatasetOptions, path: KeyPath, problems: Problems) -> None:
-    from esrgan.training.options import DatasetOptions
+    from esrgan.training.options.run_options import DatasetOptions
 
     cls = find("dataset", dataset.type, path, problems)
     read = keys_read(cls) if cls else None

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from esrgan.training.binding import Component, Problems, bind, freeze
-from esrgan.training.yaml_file import read_document
+from esrgan.training.options.binding import Component, Problems, bind, freeze
+from esrgan.training.options.yaml_file import read_document
 
 Task = Literal["train", "test"]
 
@@ -174,8 +174,8 @@ def read_options(file: Path, task: Task, *, overrides: Iterable[str] = (), debug
         UsageError: the file cannot be read, or is no YAML.
         OptionsError: an unknown key, a wrong type or a combination that cannot work; one line each.
     """
-    from esrgan.training.combinations import check_combinations
-    from esrgan.training.known_keys import check_components
+    from esrgan.training.options.combinations import check_combinations
+    from esrgan.training.options.known_keys import check_components
 
     document = read_document(file, overrides)
     if debug:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esrgan.progress import Progress, ProgressMode
-from esrgan.training.metrics import BestScores, Metric, Picture
+from esrgan.training.evaluation.metrics import BestScores, Metric, Picture
 
 _OWN_VALIDATION = (
     "basicsr.models.sr_model",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from esrgan.errors import DataError
 from esrgan.progress import Progress, ProgressMode
-from esrgan.training.image_files import ImageFacts, probe
-from esrgan.training.options import DatasetOptions, OptionsFile
+from esrgan.training.data.image_files import ImageFacts, probe
+from esrgan.training.options.run_options import DatasetOptions, OptionsFile
 
 _SHOWN = 5
 """Problems that `train` names; `check` names all."""

@@ -8,21 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from esrgan.errors import UsageError
-from esrgan.training.basicsr_options import basicsr_options
-from esrgan.training.binding import freeze, thaw
-from esrgan.training.check_data import require_usable_data
-from esrgan.training.check_weights import require_fitting_weights
+from esrgan.training.check.data import require_usable_data
+from esrgan.training.check.weights import require_fitting_weights
+from esrgan.training.data.image_files import write_png
+from esrgan.training.data.loaders import evaluation_loader
+from esrgan.training.evaluation.metrics import Picture
+from esrgan.training.evaluation.validation import evaluate, report, takes_single_images
+from esrgan.training.evaluation.validators import all_metrics
 from esrgan.training.folders import RunFolders, archive
-from esrgan.training.image_files import write_png
 from esrgan.training.launch import Launch, from_first
-from esrgan.training.loaders import evaluation_loader
 from esrgan.training.logs import log_file_name, logging_to_file, logging_to_terminal
-from esrgan.training.metrics import Picture
-from esrgan.training.options import OptionsFile
+from esrgan.training.models.building import build_model
+from esrgan.training.options.basicsr_options import basicsr_options
+from esrgan.training.options.binding import freeze, thaw
+from esrgan.training.options.run_options import OptionsFile
 from esrgan.training.random_state import seed_all
-from esrgan.training.train_run import build_model
-from esrgan.training.validation import evaluate, report, takes_single_images
-from esrgan.training.validators import all_metrics
 from esrgan.weights.atomic import written_beside
 
 _log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from esrgan.errors import DataError
+from esrgan.training.data.sampling import ResumableSampler, SeededDataset
 from esrgan.training.launch import Launch
 from esrgan.training.parts import full_name
-from esrgan.training.sampling import ResumableSampler, SeededDataset
 
 _GRACE_SECONDS = 30
 """How long a worker lives on after SIGTERM, which Slurm sends to every process of a run at once."""

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from esrgan.progress import Progress, ProgressMode
-from esrgan.training.checkpoints import Checkpoint, model_state, save_networks
+from esrgan.training.data.loaders import Position, TrainingData
+from esrgan.training.evaluation.validators import Validator
 from esrgan.training.folders import RunFolders
 from esrgan.training.launch import Launch, gathered
-from esrgan.training.loaders import Position, TrainingData
-from esrgan.training.logs import LossFile
-from esrgan.training.options import RunOptions
+from esrgan.training.logs import LossFile, duration
+from esrgan.training.options.run_options import RunOptions
 from esrgan.training.random_state import random_state
-from esrgan.training.stopping import StopRequest
-from esrgan.training.validators import Validator
+from esrgan.training.run.checkpoints import Checkpoint, model_state, save_networks
+from esrgan.training.run.stopping import StopRequest
 
 _log = logging.getLogger(__name__)
 
@@ -180,12 +180,3 @@ class _Clock:
         waited = self._waited / spent
         self._last, self._since, self._waited = iteration, now, 0.0
         return f"{iteration:,}/{self._total:,}  {rate:.3g} it/s  data {waited:.0%}  {duration(left)} left"
-
-
-def duration(seconds: float) -> str:
-    """`3 d 04 h`, `2 h 05 min`, `4 min 10 s` or `12 s`."""
-    whole = round(seconds)
-    for size, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // small:02d} {small_unit}"
-    return f"{whole} s"

@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from esrgan.errors import TrainingDiverged, UsageError
-from esrgan.training.averaging import update_average
-from esrgan.training.guard import MOST_IN_A_ROW, StepGuard
-from esrgan.training.health import complaints
-from esrgan.training.step_options import Precision, StepOptions
-from esrgan.training.stored_model import StoredModel
+from esrgan.training.models.averaging import update_average
+from esrgan.training.models.guard import MOST_IN_A_ROW, StepGuard
+from esrgan.training.models.health import complaints
+from esrgan.training.models.step_options import Precision, StepOptions
+from esrgan.training.models.stored_model import StoredModel
 
 _log = logging.getLogger(__name__)
 

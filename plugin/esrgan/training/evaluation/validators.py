@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 
 from esrgan.progress import ProgressMode
+from esrgan.training.data.image_files import write_png
+from esrgan.training.evaluation.metrics import (
+    BestScores,
+    Metric,
+    Picture,
+    configured_metrics,
+    pyiqa_metrics,
+    standard_metrics,
+)
+from esrgan.training.evaluation.validation import evaluate, report, side_by_side, takes_single_images
 from esrgan.training.folders import RunFolders
-from esrgan.training.image_files import write_png
 from esrgan.training.launch import Launch
-from esrgan.training.metrics import BestScores, Metric, Picture, configured_metrics, pyiqa_metrics, standard_metrics
-from esrgan.training.options import RunOptions
-from esrgan.training.validation import evaluate, report, side_by_side, takes_single_images
+from esrgan.training.options.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
 

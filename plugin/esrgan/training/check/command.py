@@ -7,16 +7,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from esrgan.errors import EsrganError
-from esrgan.training.binding import thaw
-from esrgan.training.check_data import set_problems
-from esrgan.training.check_weights import weights_problems
-from esrgan.training.estimate import Measured, measure_steps, memory_needed
+from esrgan.training.check.data import set_problems
+from esrgan.training.check.estimate import Measured, measure_steps, memory_needed
+from esrgan.training.check.weights import weights_problems
 from esrgan.training.launch import Launch, launched
-from esrgan.training.logs import logging_to_terminal
-from esrgan.training.loop import duration
-from esrgan.training.options import OptionsFile, Task, read_options
+from esrgan.training.logs import duration, logging_to_terminal
+from esrgan.training.options.binding import thaw
+from esrgan.training.options.run_options import OptionsFile, Task, read_options
+from esrgan.training.options.yaml_file import read_document
 from esrgan.training.parts import full_name
-from esrgan.training.yaml_file import read_document
 
 
 def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from esrgan.training.binding import thaw
 from esrgan.training.folders import RunFolders
 from esrgan.training.launch import Launch
-from esrgan.training.options import OptionsFile
+from esrgan.training.options.binding import thaw
+from esrgan.training.options.run_options import OptionsFile
 from esrgan.training.parts import full_name
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esrgan.training.basicsr_options import basicsr_options
-from esrgan.training.check_weights import build_network
+from esrgan.training.check.weights import build_network
+from esrgan.training.data.loaders import Position, TrainingData
 from esrgan.training.folders import RunFolders
 from esrgan.training.launch import Launch
-from esrgan.training.loaders import Position, TrainingData
-from esrgan.training.options import OptionsFile
+from esrgan.training.models.building import build_model
+from esrgan.training.options.basicsr_options import basicsr_options
+from esrgan.training.options.run_options import OptionsFile
 from esrgan.training.random_state import seed_all
-from esrgan.training.train_run import build_model
 
 _STATES_PER_WEIGHT = 4
 """In float32: the weight, its gradient, and Adam's two means."""

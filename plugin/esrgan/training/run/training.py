@@ -13,24 +13,22 @@ from typing import Any
 
 import torch
 
-from esrgan.errors import EsrganError, FailedError, UsageError
-from esrgan.training.basicsr_options import basicsr_options
-from esrgan.training.check_data import require_usable_data
-from esrgan.training.check_weights import require_fitting_weights
-from esrgan.training.checkpoints import Checkpoint
+from esrgan.errors import EsrganError, UsageError
+from esrgan.training.check.data import require_usable_data
+from esrgan.training.check.weights import require_fitting_weights
+from esrgan.training.data.loaders import Position, TrainingData, evaluation_loader
+from esrgan.training.evaluation.validators import Validator
 from esrgan.training.folders import RunFolders, archive
 from esrgan.training.launch import Launch, from_first
-from esrgan.training.loaders import Position, TrainingData, evaluation_loader
 from esrgan.training.logs import LossFile, log_file_name, logging_to_file, logging_to_terminal
-from esrgan.training.loop import Loop, Parts
-from esrgan.training.options import OptionsFile, RunOptions
+from esrgan.training.models.building import build_model
+from esrgan.training.options.basicsr_options import basicsr_options
+from esrgan.training.options.run_options import OptionsFile, RunOptions
 from esrgan.training.random_state import MAX_SEED, seed_all
-from esrgan.training.resuming import Start, find_start, prepare_options, restore, set_aside_newer
-from esrgan.training.validators import Validator
+from esrgan.training.run.checkpoints import Checkpoint
+from esrgan.training.run.loop import Loop, Parts
+from esrgan.training.run.resuming import Start, find_start, prepare_options, restore, set_aside_newer
 from esrgan.weights.atomic import written_beside
-
-_CUDA_ONLY = ("RealESRGANModel", "RealESRNetModel")
-"""Models that call `.cuda()` whatever the options say."""
 
 _log = logging.getLogger(__name__)
 
@@ -173,32 +171,6 @@ def _say_what_begins(options: OptionsFile, parts: Parts) -> None:
     _log.info("%s: torch %s, %s, seed %d", options.file, torch.__version__, _device_name(parts.launch), parts.seed)
     an_epoch, in_all = f"{data.batches_per_epoch:,}", f"{run.train.total_iter:,}"
     _log.info("%s images, %s iterations an epoch, %s in all", f"{data.images:,}", an_epoch, in_all)
-
-
-def build_model(opt: dict[str, Any]) -> Any:
-    """BasicSR's model for these options.
-
-    Raises:
-        UsageError: a model of BasicSR's that needs CUDA where there is none.
-        FailedError: it cannot be built.
-    """
-    from basicsr.models import build_model as build
-    from basicsr.models.base_model import BaseModel
-    from basicsr.utils.registry import MODEL_REGISTRY
-
-    cls = MODEL_REGISTRY.get(opt["model_type"])
-    if not opt["num_gpu"] and cls.__name__ in _CUDA_ONLY:
-        raise UsageError(f"model_type: BasicSR's {cls.__name__} needs a CUDA device")
-    if opt["dist"] and not opt["num_gpu"] and cls.model_to_device is BaseModel.model_to_device:
-        raise UsageError(f"model_type: BasicSR's {opt['model_type']} cannot train in several processes on CPUs")
-    try:
-        return build(opt)
-    except EsrganError:
-        raise
-    except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        _log.debug("building the model failed", exc_info=True)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FailedError(f"{opt['model_type']} cannot be built from the options: {reason}") from error
 
 
 def _device_name(launch: Launch) -> str:

@@ -1,0 +1,1 @@
+"""`basicsr check`, and what is refused before a run starts."""

@@ -1,0 +1,1 @@
+"""Measuring a network: metrics, and the validations of a run."""

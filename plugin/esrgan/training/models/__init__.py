@@ -1,0 +1,1 @@
+"""BasicSR's models with this project's training steps."""
