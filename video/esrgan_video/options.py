@@ -29,6 +29,8 @@ class VideoOptions:
     subtitles begin with the first packet after that frame's time."""
     drop_unsupported: bool = False
     """Leave out streams that the container cannot hold instead of refusing."""
+    compare: bool = False
+    """Show the input, enlarged by plain bicubic, in the left half of the picture, and the result in the right one."""
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:

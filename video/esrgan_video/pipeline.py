@@ -12,6 +12,7 @@ from pathlib import Path
 
 from esrgan.errors import MediaError
 from esrgan.progress import Progress, ProgressMode
+from esrgan_video.compare import Comparison
 from esrgan_video.container import EncoderPlan, VideoWriter, format_of, plan_encoder, plan_streams
 from esrgan_video.container.script import AnyReader, is_script, open_video, script_streams
 from esrgan_video.container.target import check_paths, finished_under
@@ -106,6 +107,7 @@ def upscale_video(
             width=width,
             height=height,
             batch=options.batch,
+            comparison=Comparison.displayed_by(info.display_matrix) if options.compare else None,
         )
         with (
             finished_under(target) as unfinished,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
+from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.size import resize
@@ -58,6 +59,8 @@ class FrameTransform:
     """Rows of the result."""
     batch: int | None = None
     """Frames that go through at once; by default what the upscaler plans."""
+    comparison: Comparison | None = None
+    """How input and result share the picture; by default the result has it alone."""
 
     def batch_for(self, frame: Frame) -> int:
         """Frames like `frame` that go through at once."""
@@ -91,17 +94,20 @@ class FrameTransform:
         inside, beyond = split_gamut(to_rgb(planes, first.layout, first.colour))
         large = self.upscaler(inside)  # (N, 3, sH, sW)
         results = [
-            self._finish(large[index : index + 1], beyond[index : index + 1], first) for index in range(len(group))
+            self._finish(large[index : index + 1], inside[index : index + 1], beyond[index : index + 1], first)
+            for index in range(len(group))
         ]  # one by one: a frame of the output may be large
         return UpscaledGroup(group, results, self.layout, self.colour)
 
-    def _finish(self, large: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
+    def _finish(self, large: Tensor, inside: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
         """The network's output at its final size, as code values."""
         # Networks give channels-last memory; planes are what comes next.
         rgb = resize(large, self.height, self.width).contiguous().clamp_(0, 1)
         add_enlarged(rgb, beyond)
         if source.layout.model == "grey":  # a network may tint what has no colour
             rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        if self.comparison is not None:
+            rgb = self.comparison(inside + beyond, rgb)
         return from_rgb(rgb, self.layout, self.colour)
 
 

@@ -49,6 +49,9 @@ def _add_files(group: Any) -> None:
     )
     group.add_argument("--suffix", default="out", help="added to names in an output folder (default: %(default)s)")
     group.add_argument("--ext", default="auto", help="extension of files in an output folder; auto keeps the input's")
+    group.add_argument(
+        "--compare", action="store_true", help="left half: the input enlarged by bicubic; right half: the result"
+    )
     group.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (default: %(default)s)")
     group.add_argument(
         "--progress", choices=get_args(ProgressMode), default="auto", help="bar, lines, json or none (default: auto)"
@@ -161,7 +164,12 @@ def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upsca
         for job in jobs:
             failures += _attempt(
                 lambda job=job: upscale_image(  # type: ignore[misc]
-                    job.source, job.target, upscaler=upscaler, size=size, quality=given.quality
+                    job.source,
+                    job.target,
+                    upscaler=upscaler,
+                    size=size,
+                    quality=given.quality,
+                    compare=given.compare,
                 ),
                 alone=len(jobs) == 1,
             )
@@ -217,6 +225,7 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         batch=given.batch,
         time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
         drop_unsupported=given.drop_unsupported,
+        compare=given.compare,
     )
 
 

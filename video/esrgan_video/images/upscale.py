@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esrgan.errors import EngineError
+from esrgan_video.compare import Comparison
 from esrgan_video.images.reading import read_image
 from esrgan_video.images.still import Pixels, StillImage, check_pixels
 from esrgan_video.images.writing import check_quality, check_target, write_image
@@ -27,6 +28,7 @@ def upscale_image(
     size: OutputSize | None = None,
     quality: int = 95,
     lossless: bool = False,
+    compare: bool = False,
 ) -> StillImage:
     """Upscale one image file into another; what cannot succeed is refused before the network runs.
 
@@ -37,6 +39,7 @@ def upscale_image(
         size: of the output; the network's own scale by default.
         quality: of JPEG and WebP, 1 to 100.
         lossless: WebP without loss.
+        compare: show the input, enlarged by bicubic, in the left half, and the result in the right one.
 
     Returns:
         The upscaled image as it was handed to the writer.
@@ -53,7 +56,10 @@ def upscale_image(
     size = size or OutputSize()
     width, height = size.resolve(image.width, image.height, upscaler.scale)
     check_target(target, source=source, width=width, height=height, is_transparent=image.is_transparent)
-    large = StillImage(upscale_pixels(image.pixels, upscaler, size), image.metadata)
+    pixels = upscale_pixels(image.pixels, upscaler, size)
+    if compare:
+        pixels = _compared(image.pixels, pixels)
+    large = StillImage(pixels, image.metadata)
     write_image(target, large, quality=quality, lossless=lossless)
     return large
 
@@ -92,6 +98,16 @@ def upscale_pixels(pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | N
         raise EngineError(
             f"not enough memory for the output of {input_width}x{input_height} pixels at network scale {upscaler.scale}"
         ) from error
+
+
+def _compared(before: Pixels, after: Pixels) -> Pixels:
+    """The picture of both, see `Comparison`; in any channel, alpha included, the line has the largest value."""
+    peak = np.iinfo(after.dtype).max
+    small, large = (
+        torch.from_numpy(pixels.astype(np.float32) / np.float32(peak)).permute(2, 0, 1)[None]
+        for pixels in (before, after)
+    )
+    return _quantised(Comparison()(small, large), peak).astype(after.dtype)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
