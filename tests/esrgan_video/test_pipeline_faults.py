@@ -16,7 +16,7 @@ import torch
 from clip_tools import Clip, decode, times, video_options, wav, write_clip
 from esrgan.errors import EngineError, MediaError, UsageError
 from esrgan_video import OutputSize, upscale_video
-from esrgan_video.container import EncoderOptions, VideoReader, VideoWriter
+from esrgan_video.container import EncoderOptions, VideoEncoder, VideoReader
 
 FAST = EncoderOptions(preset="ultrafast")
 
@@ -154,14 +154,14 @@ def test_an_interrupt_leaves_nothing_behind(plain, folder, nearest):
 
 def test_a_failing_encoder_ends_the_run_at_once(folder, make_upscaler, monkeypatch):
     source = write_clip(folder / "long.mkv", Clip(times=range(400)))
-    original = VideoWriter._write_frame
+    original = VideoEncoder._encode
 
     def breaks(self, frame):
-        if frame.pts >= 5 * 40:
+        if frame is not None and frame.pts >= 5 * 40:
             raise MediaError("the encoder broke")
-        original(self, frame)
+        return original(self, frame)
 
-    monkeypatch.setattr(VideoWriter, "_write_frame", breaks)
+    monkeypatch.setattr(VideoEncoder, "_encode", breaks)
     upscaler = make_upscaler(batch=2)
     with pytest.raises(MediaError, match="the encoder broke"):
         run(source, folder / "out.mp4", upscaler)
@@ -170,21 +170,22 @@ def test_a_failing_encoder_ends_the_run_at_once(folder, make_upscaler, monkeypat
 
 def test_a_slow_encoder_keeps_few_frames_in_memory(tmp_path, make_upscaler, monkeypatch):
     source = write_clip(tmp_path / "long.mkv", Clip(times=range(200)))
-    original, written, decoded, waiting = VideoWriter._write_frame, [], [], []
+    original, written, decoded, waiting = VideoEncoder._encode, [], [], []
     read = VideoReader.frames
 
     def slow(self, frame):
         time.sleep(0.002)
-        written.append(frame.pts)
-        waiting.append(len(decoded) - len(written))
-        original(self, frame)
+        if frame is not None:
+            written.append(frame.pts)
+            waiting.append(len(decoded) - len(written))
+        return original(self, frame)
 
     def counted(self):
         for frame in read(self):
             decoded.append(frame.pts)
             yield frame
 
-    monkeypatch.setattr(VideoWriter, "_write_frame", slow)
+    monkeypatch.setattr(VideoEncoder, "_encode", slow)
     monkeypatch.setattr(VideoReader, "frames", counted)
     run(source, tmp_path / "out.mp4", make_upscaler(batch=4))
     # Two batches wait on either side; one is in each pair of hands.
@@ -193,13 +194,12 @@ def test_a_slow_encoder_keeps_few_frames_in_memory(tmp_path, make_upscaler, monk
 
 
 def test_frames_that_an_encoder_swallows_are_noticed(plain, folder, nearest, monkeypatch):
-    original = VideoWriter._mux_video
+    original = VideoEncoder._encode
 
-    def forgetful(self, packet):
-        if packet.pts != 10 * 512:
-            original(self, packet)
+    def forgetful(self, frame):
+        return [packet for packet in original(self, frame) if packet.pts != 10 * 512]
 
-    monkeypatch.setattr(VideoWriter, "_mux_video", forgetful)
+    monkeypatch.setattr(VideoEncoder, "_encode", forgetful)
     with pytest.raises(MediaError, match="libx264 made 29 packets of 30 frames"):
         run(plain, folder / "out.mp4", nearest)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from esrgan.errors import MediaError
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.compare import Comparison
-from esrgan_video.container import EncoderPlan, VideoWriter, format_of, plan_encoder, plan_streams
+from esrgan_video.container import EncoderPlan, VideoMuxer, format_of, plan_encoder, plan_streams
+from esrgan_video.container.encoding import OutputVideo, VideoEncoder
 from esrgan_video.container.script import AnyReader, is_script, open_video, script_streams
 from esrgan_video.container.target import check_paths, finished_under
 from esrgan_video.options import VideoOptions
@@ -99,6 +100,7 @@ def upscale_video(
             if is_script(source)
             else plan_streams(source, info.stream_index, container, drop_unsupported=options.drop_unsupported)
         )
+        video = OutputVideo.of(info, encoder, width, height)
         _warn(reader, encoder, milliseconds=container.milliseconds)
         transform = FrameTransform(
             upscaler=upscaler,
@@ -111,17 +113,16 @@ def upscale_video(
         )
         with (
             finished_under(target) as unfinished,
-            VideoWriter(
+            VideoMuxer(
                 unfinished,
                 name=target,
                 info=info,
-                size=(width, height),
-                encoder=encoder,
+                video=video,
                 streams=streams,
                 time_range=options.time_range,
                 shift=reader.shift,
                 expected_end=_expected_end(reader),
-            ) as writer,
+            ) as muxer,
             Progress(f"upscale {source.name}", total=reader.expected_frames, unit="frame", mode=progress) as shown,
         ):
 
@@ -130,7 +131,7 @@ def upscale_video(
                 if watch is not None:
                     watch(VideoProgress(frames=frames, total=reader.expected_frames, group=group))
 
-            count = _run(reader, writer, transform, report)
+            count = _run(reader, VideoEncoder(video), muxer, transform, report)
         return VideoResult(
             path=target,
             frames=count,
@@ -143,12 +144,16 @@ def upscale_video(
 
 
 def _run(
-    reader: AnyReader, writer: VideoWriter, transform: FrameTransform, report: Callable[[int, UpscaledGroup], None]
+    reader: AnyReader,
+    encoder: VideoEncoder,
+    muxer: VideoMuxer,
+    transform: FrameTransform,
+    report: Callable[[int, UpscaledGroup], None],
 ) -> int:
     """Decode in one thread, upscale in this one, encode in another; returns the number of frames written."""
 
     def encode(groups: Iterator[UpscaledGroup]) -> int:
-        return writer.write(frame for group in groups for frame in group.frames())
+        return muxer.write(encoder.packets(frame for group in groups for frame in group.frames()))
 
     decoded = 0
     ahead = _QUEUED_BATCHES * transform.batch_for(reader.first_frame)

@@ -1,11 +1,10 @@
-"""`VideoWriter`: encoded video, every other stream, and all tags, into one file."""
+"""`VideoMuxer`: packets of the upscaled video, every other stream, and all tags, into one file."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.container.copier import PacketCopier
 from esrgan_video.container.ebml import store_pixel_shape
-from esrgan_video.container.encoder import EncoderPlan
+from esrgan_video.container.encoding import OutputVideo
 from esrgan_video.container.formats import open_input, reason
-from esrgan_video.container.frame import Frame, tag, to_av
-from esrgan_video.container.geometry import scaled_display_matrix, scaled_sample_aspect_ratio
+from esrgan_video.container.geometry import scaled_display_matrix
 from esrgan_video.container.info import VideoInfo, main_video_stream
 from esrgan_video.container.plan import StreamDecision, StreamPlan, add_copy, is_picture
 from esrgan_video.container.script import SCRIPT_CODEC, NothingToCopy
@@ -32,24 +30,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_DELAY = 32
-"""Frames by which an encoder's decoding times may precede the first frame, generously."""
-
 _PICTURE_FILES = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg")}
 
 
-class VideoWriter:
-    """Writes one file: the frames it is given, and from the input everything that `streams` says.
+class VideoMuxer:
+    """Writes one file: the packets it is given, and from the input everything that `streams` says.
 
-    Opening opens the encoder and writes the header, so that everything that cannot work fails before the first
-    frame. One thread at a time may use a writer.
+    Opening opens an encoder, for the codec's headers, and writes the file's header, so that everything that cannot
+    work fails before the first frame. One thread at a time may use a muxer.
 
     Args:
         path: the file to write.
         name: what messages call it.
         info: the input's video.
-        size: width and height of the frames to come.
-        encoder: how they are encoded.
+        video: the video that the packets make.
         streams: what becomes of the input's streams.
         time_range: the part of the input that the frames come from.
         shift: seconds that were taken off the frames' times.
@@ -66,8 +60,7 @@ class VideoWriter:
         *,
         name: Path,
         info: VideoInfo,
-        size: tuple[int, int],
-        encoder: EncoderPlan,
+        video: OutputVideo,
         streams: StreamPlan,
         time_range: TimeRange,
         shift: Fraction,
@@ -78,14 +71,9 @@ class VideoWriter:
         self._path = path
         self._name = name
         self._info = info
-        self._size = size
-        self._encoder = encoder
+        self._output_video = video
         self._streams = streams
         self._range = time_range
-        self._usual_duration = max(1, round(1 / (info.rate * info.time_base)))
-        self._durations: dict[int, int] = {}
-        self._sent = (0, 0, 0)  # first and last time, number of frames
-        self._packets = 0
         self._copier = (
             NothingToCopy() if info.codec == SCRIPT_CODEC else PacketCopier(info.path, streams, time_range, shift)
         )
@@ -97,7 +85,7 @@ class VideoWriter:
             self._video = self._add_streams()
             self._output.metadata.update(tags)
             self._output.set_chapters(moved_chapters(self._copier.chapters, shift, expected_end))
-            self._open_encoder()
+            video.open(self._video.codec_context)
             self._write_header()
         except BaseException:
             self.close()
@@ -118,26 +106,29 @@ class VideoWriter:
             with contextlib.suppress(Exception):  # the file is thrown away: nothing is lost by a failing trailer
                 self._output.close()
 
-    def write(self, frames: Iterator[Frame]) -> int:
-        """Encode all frames, copy the other streams, and finish the file; returns the number of frames.
+    def write(self, packets: Iterable[Packet[Any]]) -> int:
+        """Write all packets in their order and the other streams with them, and finish the file.
+
+        Args:
+            packets: of the video, in order of decoding, with `pts`, `dts`, `duration` and `time_base` set.
+
+        Returns:
+            The number of packets.
 
         Raises:
-            MediaError: the file cannot be written, or the encoder did not give one packet per frame.
+            MediaError: the file cannot be written.
         """
         import av
 
-        count, end = 0, Fraction(0)
+        count, end = 0, 0
+        unit = self._output_video.time_base
         try:
-            for frame in frames:
-                self._write_frame(frame)
+            for packet in packets:
                 count += 1
-                end = (frame.pts + self._duration(frame)) * frame.time_base
-            for packet in self._video.encode(None):
+                end = max(end, (packet.pts or 0) + (packet.duration or 0))
                 self._mux_video(packet)
-            if self._packets != count:
-                raise MediaError(f"{self._encoder.encoder} made {self._packets} packets of {count} frames")
             # The copier knows an end in seconds itself; where frames were counted, the last one's end is it.
-            for other in self._copier.until(end if count == self._range.frames else None):
+            for other in self._copier.until(end * unit if count == self._range.frames else None):
                 self._output.mux_one(other)
             self._output.close()
             self._check_pixel_shape()
@@ -148,43 +139,24 @@ class VideoWriter:
 
     def _check_pixel_shape(self) -> None:
         """Add what the muxer could not write: VP9 and AV1 leave the shape of pixels to the container."""
-        if self._sar in (None, 1) or not self._streams.container.milliseconds:
+        sar = self._output_video.sample_aspect_ratio
+        if sar is None or sar == 1 or not self._streams.container.milliseconds:
             return
         with open_input(self._path) as written:
             stream = main_video_stream(written)
-            if stream is not None and stream.sample_aspect_ratio == self._sar:
+            if stream is not None and stream.sample_aspect_ratio == sar:
                 return
         try:
-            store_pixel_shape(self._path, Fraction(self._sar))
+            store_pixel_shape(self._path, sar)
         except MediaError as error:  # too little to throw a finished video away for
             _log.warning("%s", error)
 
-    def _write_frame(self, frame: Frame) -> None:
-        self._durations[frame.pts] = self._duration(frame)
-        first, _, count = self._sent
-        self._sent = (first if count else frame.pts, frame.pts, count + 1)
-        for packet in self._video.encode(to_av(frame, self._encoder.pix_fmt)):
-            self._mux_video(packet)
-
-    def _duration(self, frame: Frame) -> int:
-        return frame.duration or self._usual_duration
-
-    def _mux_video(self, packet: Packet[VideoStream]) -> None:
-        if packet.pts is not None:
-            packet.duration = self._durations.pop(packet.pts, 0)
-            self._repair_decoding_time(packet, packet.pts)
-        self._packets += 1
+    def _mux_video(self, packet: Packet[Any]) -> None:
         stamp = packet.dts if packet.dts is not None else packet.pts
-        for other in self._copier.until((stamp or 0) * self._info.time_base):
+        for other in self._copier.until((stamp or 0) * self._output_video.time_base):
             self._output.mux_one(other)
+        packet.stream = self._video
         self._output.mux_one(packet)
-
-    def _repair_decoding_time(self, packet: Packet[VideoStream], pts: int) -> None:
-        """Replace a decoding time that cannot be: x265 gives any number where a video is shorter than its lookahead."""
-        first, last, count = self._sent
-        earliest = first - (last - first) - _LONGEST_DELAY * self._usual_duration
-        if packet.dts is not None and not earliest <= packet.dts <= pts:
-            packet.dts = first - (count - self._packets)  # increasing, and before every frame
 
     def _muxer_options(self, tags: dict[str, str]) -> dict[str, str]:
         has_picture = any(is_picture(self._copier.source(decision.index)) for decision in self._streams.streams)
@@ -216,23 +188,15 @@ class VideoWriter:
         return video
 
     def _add_video(self, source: Any) -> VideoStream:
-        rate = self._info.rate.limit_denominator(1 << 30)
+        planned = self._output_video
         try:
-            video: Any = self._output.add_stream(self._encoder.encoder, rate, dict(self._encoder.options))
+            video: Any = self._output.add_stream(planned.plan.encoder, planned.rate, dict(planned.plan.options))
         except ValueError:
             raise self._refused_codec() from None
-        context = video.codec_context
-        context.width, context.height = self._size
-        context.pix_fmt = self._encoder.pix_fmt
-        context.time_base = self._info.time_base
-        context.thread_type = "AUTO"  # PyAV's own choice makes x264 cut each frame into slices
-        tag(context, self._encoder.colour)
-        source_size = (self._info.width, self._info.height)
-        self._sar = scaled_sample_aspect_ratio(self._info.sample_aspect_ratio, source_size, self._size)
-        if self._sar is not None:
-            context.sample_aspect_ratio = self._sar
+        planned.configure(video.codec_context)
         if self._info.display_matrix is not None:
-            video.set_display_matrix(scaled_display_matrix(self._info.display_matrix, source_size, self._size))
+            sizes = (self._info.width, self._info.height), (planned.width, planned.height)
+            video.set_display_matrix(scaled_display_matrix(self._info.display_matrix, *sizes))
         video.metadata.update(video_tags(self._info.metadata))
         video.disposition = source.disposition
         return cast("VideoStream", video)
@@ -253,32 +217,6 @@ class VideoWriter:
         tags = source.metadata
         self._output.add_attachment(tags.get("filename", name), tags.get("mimetype", mime_type), data)
 
-    def _open_encoder(self) -> None:
-        import av
-
-        context = self._video.codec_context
-        if self._encoder.encoder == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # its log goes to the terminal; there is no other switch
-        try:
-            context.open()
-        except av.error.FFmpegError as error:
-            raise UsageError(self._encoder_refusal(error)) from error
-        if context.options:
-            raise UsageError(f"{self._encoder.encoder} does not know the option(s) {', '.join(context.options)}")
-
-    def _encoder_refusal(self, error: Exception) -> str:
-        width, height = self._size
-        layout = self._encoder.layout
-        said = f"{self._encoder.encoder} does not take {width}x{height} in {self._encoder.pix_fmt}"
-        if width % layout.chroma_x or height % layout.chroma_y:
-            even = (width + width % 2, height + height % 2)
-            return (
-                f"{said}: sides must be even; use --width {even[0]} --height {even[1]}, or --pix-fmt yuv444p, "
-                "which takes any size"
-            )
-        options = " ".join(f"{key}={value}" for key, value in self._encoder.options.items())
-        return f"{said} with the options {options}: {reason(error)}"
-
     def _write_header(self) -> None:
         import av
 
@@ -291,4 +229,6 @@ class VideoWriter:
 
     def _refused_codec(self) -> UsageError:
         suffix = self._streams.container.suffix
-        return UsageError(f"{suffix} cannot hold video of {self._encoder.encoder}: use another --codec, or .mkv")
+        return UsageError(
+            f"{suffix} cannot hold video of {self._output_video.plan.encoder}: use another --codec, or .mkv"
+        )
