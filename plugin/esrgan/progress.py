@@ -46,6 +46,7 @@ class Progress:
         self._unit = unit
         self.total = total
         self.done = 0
+        self._facts: dict[str, int] = {}
         self._started = self._last_report = time.monotonic()
         self._bar = (
             tqdm(
@@ -71,9 +72,10 @@ class Progress:
         elif kind is None:
             self._report(final=True)
 
-    def update(self, count: int = 1) -> None:
-        """Add `count` finished units."""
+    def update(self, count: int = 1, **facts: int) -> None:
+        """Add `count` finished units; `facts` are added to the JSON lines from now on."""
         self.done += count
+        self._facts.update(facts)
         if self._bar is not None:
             self._bar.update(count)
             return
@@ -96,6 +98,7 @@ class Progress:
                 "elapsed_s": round(elapsed, 3),
                 "rate_per_s": round(rate, 3),
                 "eta_s": None if left is None else round(left, 1),
+                **self._facts,
             }
             self._stream.write(json.dumps(record) + "\n")
         elif self._mode == "lines":

@@ -15,7 +15,7 @@ from clip_tools import Clip, Tags, decode, write_clip
 from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.weights import save_network
-from vs_tools import loaded
+from network_tools import loaded
 
 vs = pytest.importorskip("vapoursynth")
 

@@ -14,7 +14,8 @@ from esrgan.errors import MissingExtraError, UsageError
 from esrgan.weights import save_network
 from esrgan_video.engine import EngineOptions, Upscaler
 from esrgan_video.vapoursynth import esrgan, filter  # noqa: A004 - the module's name
-from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat, small_rrdb
+from network_tools import small_rrdb
+from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat
 
 vs = pytest.importorskip("vapoursynth")
 

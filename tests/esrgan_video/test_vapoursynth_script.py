@@ -15,7 +15,7 @@ from esrgan_video.cli.main import main
 from esrgan_video.container import TimeRange
 from esrgan_video.container.reader import VideoReader
 from esrgan_video.container.script import ScriptReader, open_video
-from vs_tools import small_rrdb
+from network_tools import small_rrdb
 
 vs = pytest.importorskip("vapoursynth")
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from esrgan.archs.rrdbnet import RRDBNet
-from esrgan.weights import LoadedNetwork, NetworkFacts
+from esrgan.weights import LoadedNetwork
+from network_tools import loaded
 
 vs = pytest.importorskip("vapoursynth")
 
@@ -83,29 +83,6 @@ def all_planes(clip: vs.VideoNode) -> list[list[Any]]:
 def as_batch(frames: Sequence[Sequence[Any]]) -> Tensor:
     """`(N, 3, H, W)` of RGB planes."""
     return torch.from_numpy(np.stack([np.stack(planes) for planes in frames]))
-
-
-def loaded(network: nn.Module, scale: int) -> LoadedNetwork:
-    """A network with the facts that the engine wants."""
-    facts = NetworkFacts(
-        architecture=type(network).__name__,
-        layout="basicsr",
-        scale=scale,
-        in_channels=3,
-        out_channels=3,
-        size_multiple=1,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        supports_float16=True,
-        supports_bfloat16=True,
-        config={},
-    )
-    return LoadedNetwork(network.eval(), facts)
-
-
-def small_rrdb(seed: int = 0) -> LoadedNetwork:
-    """A tiny RRDBNet x4 with random weights."""
-    torch.manual_seed(seed)
-    return loaded(RRDBNet(num_feat=8, num_grow_ch=4, num_block=1), 4)
 
 
 class Repeat(nn.Module):

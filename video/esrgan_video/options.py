@@ -31,6 +31,8 @@ class VideoOptions:
     """Leave out streams that the container cannot hold instead of refusing."""
     compare: bool = False
     """Show the input, enlarged by plain bicubic, in the left half of the picture, and the result in the right one."""
+    reuse: bool = True
+    """Compute frames that show what one of the last few showed only once; the output is the same."""
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:

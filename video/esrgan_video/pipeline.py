@@ -46,6 +46,8 @@ class VideoResult:
     """Packets of the input's video that could not be decoded."""
     dropped_streams: tuple[str, ...]
     """Streams of the input that the output lacks."""
+    reused_frames: int = 0
+    """Frames that were not computed, because they show what an earlier one showed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,9 @@ def upscale_video(
             height=height,
             batch=options.batch,
             comparison=Comparison.displayed_by(info.display_matrix) if options.compare else None,
+            reuse=options.reuse,
         )
+        reused = 0
         with (
             finished_under(target) as unfinished,
             VideoMuxer(
@@ -127,11 +131,15 @@ def upscale_video(
         ):
 
             def report(frames: int, group: UpscaledGroup) -> None:
-                shown.update(len(group.sources))
+                nonlocal reused
+                reused += group.reused
+                shown.update(len(group.sources), reused=reused)
                 if watch is not None:
                     watch(VideoProgress(frames=frames, total=reader.expected_frames, group=group))
 
             count = _run(reader, VideoEncoder(video), muxer, transform, report)
+        if reused:
+            _log.info("%s: %d of %d frames show what an earlier one showed", source, reused, count)
         return VideoResult(
             path=target,
             frames=count,
@@ -140,6 +148,7 @@ def upscale_video(
             height=height,
             damaged_packets=reader.damaged_packets,
             dropped_streams=tuple(str(stream) for stream in streams.dropped),
+            reused_frames=reused,
         )
 
 

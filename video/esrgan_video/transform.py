@@ -14,7 +14,11 @@ from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.reuse import FrameGroup, Picture, picture_finder
 from esrgan_video.size import resize
+
+_LONGEST_GROUP = 8
+"""Times the frames that go through at once: how long a group may grow while frames show what was there before."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class UpscaledGroup:
     """What the planes are."""
     colour: Colour
     """What their values mean."""
+    reused: int
+    """How many of the frames show what an earlier one showed, and were not computed again."""
 
     def frames(self) -> Iterator[Frame]:
         """The frames in memory; waits for the device."""
@@ -61,6 +67,12 @@ class FrameTransform:
     """Frames that go through at once; by default what the upscaler plans."""
     comparison: Comparison | None = None
     """How input and result share the picture; by default the result has it alone."""
+    reuse: bool = True
+    """Whether a frame that shows what one of the last few showed gets that one's pixels."""
+    full_batches: bool | None = None
+    """Whether a batch that would be short is filled up, so that all have one shape; by default on all devices but the
+    CPU: GPU libraries choose their way of computing by the shape, and round differently. With one shape for all, a
+    frame's result does not depend on what it shares its batch with."""
 
     def batch_for(self, frame: Frame) -> int:
         """Frames like `frame` that go through at once."""
@@ -69,35 +81,51 @@ class FrameTransform:
         plan = self.upscaler.plan(frame.height, frame.width)
         return max(1, plan.batch) if plan.tile is None else 1
 
-    def groups(self, frames: Iterator[Frame]) -> Iterator[list[Frame]]:
-        """Consecutive frames of equal size, layout and colour, as many as go through at once."""
-        group: list[Frame] = []
+    def groups(self, frames: Iterator[Frame]) -> Iterator[FrameGroup]:
+        """Consecutive frames of equal size, layout and colour, with as many new pictures as go through at once.
+
+        A picture is computed with the first group that has it, so groups must be upscaled in this order.
+        """
+        picture_of = picture_finder(reuse=self.reuse, layout=self.layout, height=self.height, width=self.width)
+        group = FrameGroup()
         limit = 1
         for frame in frames:
-            if group and (len(group) == limit or not _alike(group[0], frame)):
+            if group and (_is_full(group, limit) or not _alike(group.frames[0], frame)):
                 yield group
-                group = []
+                group = FrameGroup()
             if not group:
                 limit = self.batch_for(frame)
-            group.append(frame)
+            group.add(frame, picture_of(frame))
         if group:
             yield group
 
     @torch.inference_mode()
-    def __call__(self, group: list[Frame]) -> UpscaledGroup:
+    def __call__(self, group: FrameGroup) -> UpscaledGroup:
         """Upscale one of `groups`."""
-        first = group[0]
+        if group.new:
+            self._compute(group.new)
+        planes = [picture.result for picture in group.pictures]
+        return UpscaledGroup(group.frames, planes, self.layout, self.colour, reused=len(group) - len(group.new))
+
+    def _compute(self, pictures: list[Picture]) -> None:
+        """Give pictures of equal size, layout and colour their results."""
+        first = pictures[0].source
         planes = [
-            torch.from_numpy(np.stack([frame.planes[index] for frame in group])).to(self.upscaler.device)
+            torch.from_numpy(np.stack([picture.source.planes[index] for picture in pictures])).to(self.upscaler.device)
             for index in range(first.layout.colour_planes)
         ]
         inside, beyond = split_gamut(to_rgb(planes, first.layout, first.colour))
-        large = self.upscaler(inside)  # (N, 3, sH, sW)
-        results = [
-            self._finish(large[index : index + 1], inside[index : index + 1], beyond[index : index + 1], first)
-            for index in range(len(group))
-        ]  # one by one: a frame of the output may be large
-        return UpscaledGroup(group, results, self.layout, self.colour)
+        large = self.upscaler(self._filled_up(inside, first))  # (N or more, 3, sH, sW)
+        for index, picture in enumerate(pictures):  # one by one: a frame of the output may be large
+            one = slice(index, index + 1)
+            picture.planes = self._finish(large[one], inside[one], beyond[one], first)
+
+    def _filled_up(self, batch: Tensor, source: Frame) -> Tensor:
+        """`batch`, with copies of its last frame behind where `full_batches` asks for them."""
+        if not (self.upscaler.device.type != "cpu" if self.full_batches is None else self.full_batches):
+            return batch
+        missing = max(0, self.batch_for(source) - len(batch))
+        return torch.cat((batch, batch[-1:].expand(missing, -1, -1, -1)))
 
     def _finish(self, large: Tensor, inside: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
         """The network's output at its final size, as code values."""
@@ -129,6 +157,10 @@ def add_enlarged(large: Tensor, small: Tensor) -> None:
     else:
         blocks = large.view(1, -1, rows, height // rows, columns, width // columns)
         blocks += small.unsqueeze(3).unsqueeze(5)
+
+
+def _is_full(group: FrameGroup, limit: int) -> bool:
+    return len(group.new) == limit or len(group) == limit * _LONGEST_GROUP
 
 
 def _alike(one: Frame, other: Frame) -> bool:

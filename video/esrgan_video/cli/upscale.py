@@ -107,6 +107,12 @@ def _add_video(group: Any) -> None:
     group.add_argument(
         "--drop-unsupported", action="store_true", help="leave out streams that the container cannot hold"
     )
+    group.add_argument(
+        "--no-reuse",
+        dest="reuse",
+        action="store_false",
+        help="compute frames again that show what one of the last few showed (the output is the same)",
+    )
 
 
 def parse_time(text: str) -> Fraction:
@@ -226,6 +232,7 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
         drop_unsupported=given.drop_unsupported,
         compare=given.compare,
+        reuse=given.reuse,
     )
 
 
