@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from esrgan.errors import UsageError
 from esrgan_video.container.encoder import EncoderOptions
+from esrgan_video.container.fields import Deinterlace
 from esrgan_video.container.timing import TimeRange
 from esrgan_video.size import OutputSize
 
@@ -27,6 +28,9 @@ class VideoOptions:
     time_range: TimeRange = field(default_factory=TimeRange)
     """The part to keep. With a start, the output begins at zero, with the first frame shown then or later; sound and
     subtitles begin with the first packet after that frame's time."""
+    deinterlace: Deinterlace = "frame"
+    """What becomes of interlaced frames: `frame` makes one progressive frame of each, at its time; `field` makes one of
+    each field, at the field's time, so twice as many; `off` upscales the fields woven together as they are."""
     drop_unsupported: bool = False
     """Leave out streams that the container cannot hold instead of refusing."""
     compare: bool = False

@@ -93,10 +93,10 @@ def upscale_video(
     container = format_of(target)
     check_paths(source, target)
     began = time.monotonic()
-    with open_video(source, options.time_range) as reader:
+    with open_video(source, options.time_range, deinterlace=options.deinterlace) as reader:
         info = reader.info
         width, height = options.size.resolve(info.width, info.height, upscaler.scale)
-        encoder = plan_encoder(options.encoder, container, info)
+        encoder = plan_encoder(options.encoder, container, info, keeps_lines=height == info.height)
         streams = (
             script_streams(container)
             if is_script(source)
@@ -186,7 +186,9 @@ def _expected_end(reader: AnyReader) -> Fraction | None:
 
 def _warn(reader: AnyReader, encoder: EncoderPlan, *, milliseconds: bool) -> None:
     info = reader.info
-    if info.interlaced:
+    if info.deinterlaced:
+        _log.info("%s is interlaced: it is deinterlaced with bwdif", info.path)
+    elif info.interlaced:
         _log.warning("%s is interlaced: its fields are upscaled as they are, without deinterlacing", info.path)
     if info.layout.alpha or info.metadata.get("alpha_mode", info.metadata.get("ALPHA_MODE")) == "1":
         _log.warning("%s has transparency, which is left out", info.path)

@@ -101,6 +101,16 @@ def _add_video(group: Any) -> None:
     group.add_argument(
         "--encoder-option", action="append", default=[], metavar="KEY=VALUE", help="any option of the encoder"
     )
+    fields = group.add_mutually_exclusive_group()
+    fields.add_argument(
+        "--deinterlace",
+        choices=("frame", "field", "off"),
+        default="frame",
+        help="make one progressive frame of each interlaced one (default), or one of each field, or none",
+    )
+    fields.add_argument(
+        "--keep-interlaced", action="store_const", const="off", dest="deinterlace", help="the same as --deinterlace off"
+    )
     group.add_argument("--start", type=parse_time, help="start of a trial: seconds or [HH:]MM:SS[.fraction]")
     group.add_argument("--end", type=parse_time, help="end of a trial, in the input's time")
     group.add_argument("--frames", type=int, help="number of frames of a trial")
@@ -230,6 +240,7 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         encoder=_encoder_options(given),
         batch=given.batch,
         time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
+        deinterlace=given.deinterlace,
         drop_unsupported=given.drop_unsupported,
         compare=given.compare,
         reuse=given.reuse,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.colour import Colour, PixelLayout
+from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
 from esrgan_video.container.formats import ContainerFormat
 from esrgan_video.container.hdr import encoder_parameters
 from esrgan_video.container.info import VideoInfo
@@ -75,6 +76,9 @@ class EncoderPlan:
     """Meaning of the code values, written as tags."""
     options: Mapping[str, str]
     """Options of the encoder."""
+    field_order: int
+    """FFmpeg's AVFieldOrder: progressive, the input's where its fields are kept, or 0 where the lines of fields have
+    become lines of no field."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,23 @@ _DEFAULTS = {
 }
 """Visually lossless for each encoder that has a scale of quality."""
 
+_X264_FIELDS = {TOP_FIELD_FIRST: "tff=1", BOTTOM_FIELD_FIRST: "bff=1"}
+"""By field order: how x264 is told to code and flag frames as interlaced."""
+
 _RATE_CONTROL = frozenset({"b", "cq", "crf", "global_quality", "lossless", "qp", "qscale"})
 """Options that settle quality or size: with one of them, the default quality would only be in the way."""
 
 
-def plan_encoder(options: EncoderOptions, container: ContainerFormat, info: VideoInfo) -> EncoderPlan:
+def plan_encoder(
+    options: EncoderOptions, container: ContainerFormat, info: VideoInfo, *, keeps_lines: bool = False
+) -> EncoderPlan:
     """Settle encoder, pixel format, colour and options.
+
+    Args:
+        options: what the user says.
+        container: of the output.
+        info: the input.
+        keeps_lines: whether a line of the output is one of the input, so that fields stay fields.
 
     Raises:
         UsageError: an encoder, pixel format or option that does not exist; the message lists those that do.
@@ -120,12 +135,14 @@ def plan_encoder(options: EncoderOptions, container: ContainerFormat, info: Vide
     if pix_fmt.startswith("yuvj"):  # deprecated: the same planes, and full range said by a tag
         pix_fmt = pix_fmt.replace("yuvj", "yuv")
         colour = replace(colour, full_range=True)
+    field_order = info.field_order if keeps_lines or info.field_order == PROGRESSIVE else 0
     return EncoderPlan(
         encoder=codec.name,
         pix_fmt=pix_fmt,
         layout=layout,
         colour=colour,
-        options=_encoder_options(options, codec, info),
+        options=_encoder_options(options, codec, info, is_interlaced=field_order in _X264_FIELDS),
+        field_order=field_order,
     )
 
 
@@ -207,7 +224,7 @@ def _cost(layout: PixelLayout, wanted: PixelLayout, *, native: bool) -> tuple[in
     return lost_bits, lost_chroma, spare_chroma, spare_bits, not native
 
 
-def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo) -> dict[str, str]:
+def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo, *, is_interlaced: bool) -> dict[str, str]:
     known = _known_options(codec)
     defaults = _DEFAULTS.get(codec.name, _Defaults())
     chosen = dict(defaults.options)
@@ -226,6 +243,10 @@ def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo) -> 
         chosen["preset"] = options.preset
     for key, value in encoder_parameters(codec.name, info.mastering_display, info.light_level).items():
         chosen[key] = f"{chosen[key]}:{value}" if key in chosen else value
+    if is_interlaced and codec.name == "libx264":
+        chosen["x264-params"] = ":".join([*filter(None, [chosen.get("x264-params")]), _X264_FIELDS[info.field_order]])
+    elif is_interlaced:
+        _log.warning("%s is not told that the frames are interlaced: only h264 takes that", codec.name)
     _add_extra(chosen, options.extra, codec, known)
     return chosen
 

@@ -65,6 +65,7 @@ class OutputVideo:
         context.pix_fmt = self.plan.pix_fmt
         context.time_base = self.time_base
         context.thread_type = "AUTO"  # PyAV's own choice makes x264 cut each frame into slices
+        context.field_order = self.plan.field_order
         tag(context, self.plan.colour)
         if self.sample_aspect_ratio is not None:
             context.sample_aspect_ratio = self.sample_aspect_ratio

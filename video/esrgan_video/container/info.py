@@ -12,6 +12,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING
 
 from esrgan_video.colour import Colour, PixelLayout
+from esrgan_video.container.fields import Fields
 from esrgan_video.container.frame import Frame
 from esrgan_video.container.hdr import LightLevel, MasteringDisplay
 
@@ -57,7 +58,11 @@ class VideoInfo:
     light_level: LightLevel | None
     """Static HDR metadata of the content's light levels (CTA-861.3)."""
     interlaced: bool
-    """Whether the first frame is made of two fields."""
+    """Whether the file's frames are made of two fields, as its header or a frame of its first second says."""
+    deinterlaced: bool
+    """Whether these fields become whole pictures when the frames are read."""
+    field_order: int
+    """FFmpeg's AVFieldOrder of the frames as they are read: 1 progressive, 2 top and 3 bottom field first."""
     start_time: Fraction
     """The file's beginning on its own clock, in seconds."""
     frames_from_header: int | None
@@ -75,9 +80,15 @@ def main_video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def describe(
-    path: Path, container: InputContainer, stream: VideoStream, rate: Fraction, decoded: VideoFrame, frame: Frame
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    rate: Fraction,
+    decoded: VideoFrame,
+    frame: Frame,
+    fields: Fields,
 ) -> VideoInfo:
-    """Gather what the header and the first frame say."""
+    """Gather what the header and the first frames say."""
     side_data = {kind.name: bytes(data) for kind, data in decoded.side_data.items()}
     sar = stream.sample_aspect_ratio
     return VideoInfo(
@@ -89,16 +100,22 @@ def describe(
         layout=frame.layout,
         colour=frame.colour,
         time_base=frame.time_base,
-        rate=rate,
+        rate=rate * fields.pictures,
         sample_aspect_ratio=_fraction(sar) if sar else None,
         display_matrix=_display_matrix(stream, side_data),
         mastering_display=MasteringDisplay.parse(side_data.get("MASTERING_DISPLAY_METADATA")),
         light_level=LightLevel.parse(side_data.get("CONTENT_LIGHT_LEVEL")),
-        interlaced=decoded.interlaced_frame,
+        interlaced=fields.interlaced,
+        deinterlaced=fields.deinterlaced,
+        field_order=fields.order,
         start_time=Fraction(container.start_time or 0, 1_000_000),
-        frames_from_header=stream.frames or _estimated_frames(container, stream, rate),
+        frames_from_header=_times(stream.frames or _estimated_frames(container, stream, rate), fields.pictures),
         metadata=dict(stream.metadata),
     )
+
+
+def _times(count: int | None, factor: int) -> int | None:
+    return None if count is None else count * factor
 
 
 def _fraction(rational: object) -> Fraction:

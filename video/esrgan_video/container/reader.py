@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.container.decoder import Decoder
+from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
 from esrgan_video.container.frame import Frame, from_av
 from esrgan_video.container.info import VideoInfo, describe, measured_rate, rate_from_header
 from esrgan_video.container.timing import Timeline, TimeRange, with_times
@@ -41,13 +41,14 @@ class VideoReader:
         path: a file that FFmpeg can read.
         time_range: the part to read. Where it has a start, or where the video starts before zero, all times are
             moved so that the first frame is at zero: see `shift`.
+        deinterlace: what becomes of interlaced frames: one picture, one for each field, or `off`: they are left alone.
 
     Raises:
         UsageError: no such file, or a range in which there is no frame.
         MediaError: not a video, no video stream, a codec without decoder, or no frame that can be decoded.
     """
 
-    def __init__(self, path: Path, time_range: TimeRange | None = None) -> None:
+    def __init__(self, path: Path, time_range: TimeRange | None = None, *, deinterlace: Deinterlace = "frame") -> None:
         self.path = path
         self.end = Fraction(0)
         """Moment at which the last frame that was read ends, in seconds, after the shift."""
@@ -59,12 +60,27 @@ class VideoReader:
             self._rate, self._has_durations = self._find_rate()
             self._usual_duration = max(1, round(1 / (self._rate * self._time_base)))
             self._timeline = Timeline(self._time_base, self._usual_duration)
-            self._selected = self._select()
+            pictures, fields = whole_pictures(
+                self._placed(),
+                deinterlace,
+                time_base=self._time_base,
+                field_order=self._decoder.stream.codec_context.field_order,
+                usual_duration=self._usual_duration,
+            )
+            self._time_base /= fields.ticks
+            self._usual_duration = max(1, self._usual_duration * fields.ticks // fields.pictures)
+            self._selected = self._select(pictures)
             decoded, pts = self._first()
             self._shift_ticks = pts if self._range.start else min(pts, 0)
             self.first_frame: Frame = self._frame(decoded, pts)
             self.info: VideoInfo = describe(
-                path, self._decoder.container, self._decoder.stream, self._rate, decoded, self.first_frame
+                path,
+                self._decoder.container,
+                self._decoder.stream,
+                self._rate,
+                decoded,
+                self.first_frame,
+                fields,
             )
         except BaseException:
             self._decoder.close()
@@ -118,8 +134,6 @@ class VideoReader:
 
     def _frame(self, decoded: VideoFrame, pts: int) -> Frame:
         frame = from_av(decoded, pts=pts - self._shift_ticks, time_base=self._time_base)
-        if not self._has_durations:
-            frame = replace(frame, duration=0)
         self.end = (frame.pts + (frame.duration or self._usual_duration)) * self._time_base
         return frame
 
@@ -131,14 +145,21 @@ class VideoReader:
             return rate, True
         return measured_rate(self.path, stream.index) or _FALLBACK_RATE, False
 
-    def _select(self) -> Iterator[tuple[VideoFrame, int]]:
-        """Decoded frames of the range with their times on the file's clock, in ticks."""
+    def _placed(self) -> TimedFrames:
+        """Decoded frames with their times on the file's clock, in the file's ticks."""
+        start = None if not self._range.start else self._origin + self._range.start
+        reorder = _REORDER if self._decoder.container.format.name in _DTS_ONLY else 0
+        for decoded, stamp in with_times(self._decoder.frames(start), reorder=reorder):
+            if not self._has_durations:
+                decoded.duration = 0
+            yield decoded, self._timeline.place(stamp, int(decoded.duration or 0))
+
+    def _select(self, frames: TimedFrames) -> TimedFrames:
+        """Those of the range, still on the file's clock."""
         start = None if not self._range.start else self._origin + self._range.start
         end = None if self._range.end is None else self._origin + self._range.end
-        reorder = _REORDER if self._decoder.container.format.name in _DTS_ONLY else 0
         count = 0
-        for decoded, stamp in with_times(self._decoder.frames(start), reorder=reorder):
-            pts = self._timeline.place(stamp, int(decoded.duration or 0) if self._has_durations else 0)
+        for decoded, pts in frames:
             time = pts * self._time_base
             if start is not None and time < start:
                 continue

@@ -13,6 +13,7 @@ import numpy as np
 
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.container.copier import PacketCopier
+from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST, Deinterlace
 from esrgan_video.container.formats import ContainerFormat
 from esrgan_video.container.frame import Frame
 from esrgan_video.container.info import VideoInfo
@@ -32,6 +33,8 @@ SCRIPT_SUFFIXES = frozenset({".vpy"})
 SCRIPT_CODEC = "vapoursynth"
 """What `VideoInfo.codec` says of a script."""
 
+_FIELD_ORDERS = {1: BOTTOM_FIELD_FIRST, 2: TOP_FIELD_FIRST}
+"""FFmpeg's AVFieldOrder for VapourSynth's `_FieldBased`."""
 _HIGHEST_PLAUSIBLE_RATE = 250
 """Frames per second; source filters say more (1000 is common) where the rate is variable."""
 
@@ -197,6 +200,8 @@ class ScriptReader:
             mastering_display=mastering_display(props),
             light_level=light_level(props),
             interlaced=int(props.get("_FieldBased", 0)) > 0,
+            deinterlaced=False,
+            field_order=_FIELD_ORDERS.get(int(props.get("_FieldBased", 0)), PROGRESSIVE),
             start_time=Fraction(0),
             frames_from_header=self._count,
             metadata={},
@@ -211,9 +216,12 @@ class ScriptReader:
 type AnyReader = VideoReader | ScriptReader
 
 
-def open_video(path: Path, time_range: TimeRange | None = None) -> AnyReader:
-    """The reader for a video file or a script; for the errors see each of them."""
-    return ScriptReader(path, time_range) if is_script(path) else VideoReader(path, time_range)
+def open_video(path: Path, time_range: TimeRange | None = None, *, deinterlace: Deinterlace = "frame") -> AnyReader:
+    """The reader for a video file or a script; for the errors see each of them.
+
+    Frames of a script stay as they are: what it does to fields is its own affair.
+    """
+    return ScriptReader(path, time_range) if is_script(path) else VideoReader(path, time_range, deinterlace=deinterlace)
 
 
 def script_streams(container: ContainerFormat) -> StreamPlan:
