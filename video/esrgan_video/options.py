@@ -33,6 +33,8 @@ class VideoOptions:
     each field, at the field's time, so twice as many; `off` upscales the fields woven together as they are."""
     drop_unsupported: bool = False
     """Leave out streams that the container cannot hold instead of refusing."""
+    color_fix: bool = False
+    """Give the result the low frequencies of the input, for networks that tint or shift brightness."""
     compare: bool = False
     """Show the input, enlarged by plain bicubic, in the left half of the picture, and the result in the right one."""
     reuse: bool = True

@@ -113,6 +113,7 @@ def upscale_video(
             batch=options.batch,
             comparison=Comparison.displayed_by(info.display_matrix) if options.compare else None,
             reuse=options.reuse,
+            color_fix=options.color_fix,
         )
         reused = 0
         with (

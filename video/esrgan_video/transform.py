@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
@@ -65,6 +66,8 @@ class FrameTransform:
     """Rows of the result."""
     batch: int | None = None
     """Frames that go through at once; by default what the upscaler plans."""
+    color_fix: bool = False
+    """Whether the result gets the low frequencies of the input."""
     comparison: Comparison | None = None
     """How input and result share the picture; by default the result has it alone."""
     reuse: bool = True
@@ -130,7 +133,10 @@ class FrameTransform:
     def _finish(self, large: Tensor, inside: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
         """The network's output at its final size, as code values."""
         # Networks give channels-last memory; planes are what comes next.
-        rgb = resize(large, self.height, self.width).contiguous().clamp_(0, 1)
+        rgb = resize(large, self.height, self.width).contiguous()
+        if self.color_fix:
+            rgb = match_low_frequencies(rgb, inside)
+        rgb.clamp_(0, 1)
         add_enlarged(rgb, beyond)
         if source.layout.model == "grey":  # a network may tint what has no colour
             rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)

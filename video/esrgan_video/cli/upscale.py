@@ -73,6 +73,12 @@ def _add_model(group: Any) -> None:
     )
     group.add_argument("--width", type=int, help="output width in pixels; alone it keeps the aspect ratio")
     group.add_argument("--height", type=int, help="output height in pixels; alone it keeps the aspect ratio")
+    group.add_argument(
+        "--color-fix",
+        "--color_fix",
+        action="store_true",
+        help="give the result the low frequencies of the input, for networks that tint or shift brightness",
+    )
 
 
 def _add_engine(group: Any) -> None:
@@ -186,6 +192,7 @@ def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upsca
                     size=size,
                     quality=given.quality,
                     compare=given.compare,
+                    color_fix=given.color_fix,
                 ),
                 alone=len(jobs) == 1,
             )
@@ -244,6 +251,7 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         drop_unsupported=given.drop_unsupported,
         compare=given.compare,
         reuse=given.reuse,
+        color_fix=given.color_fix,
     )
 
 

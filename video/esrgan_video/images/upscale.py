@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esrgan.errors import EngineError
+from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.compare import Comparison
 from esrgan_video.images.reading import read_image
 from esrgan_video.images.still import Pixels, StillImage, check_pixels
@@ -29,6 +30,7 @@ def upscale_image(
     quality: int = 95,
     lossless: bool = False,
     compare: bool = False,
+    color_fix: bool = False,
 ) -> StillImage:
     """Upscale one image file into another; what cannot succeed is refused before the network runs.
 
@@ -40,6 +42,7 @@ def upscale_image(
         quality: of JPEG and WebP, 1 to 100.
         lossless: WebP without loss.
         compare: show the input, enlarged by bicubic, in the left half, and the result in the right one.
+        color_fix: give the result the low frequencies of the input; see `match_low_frequencies`.
 
     Returns:
         The upscaled image as it was handed to the writer.
@@ -56,7 +59,7 @@ def upscale_image(
     size = size or OutputSize()
     width, height = size.resolve(image.width, image.height, upscaler.scale)
     check_target(target, source=source, width=width, height=height, is_transparent=image.is_transparent)
-    pixels = upscale_pixels(image.pixels, upscaler, size)
+    pixels = upscale_pixels(image.pixels, upscaler, size, color_fix=color_fix)
     if compare:
         pixels = _compared(image.pixels, pixels)
     large = StillImage(pixels, image.metadata)
@@ -64,7 +67,9 @@ def upscale_image(
     return large
 
 
-def upscale_pixels(pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | None = None) -> Pixels:
+def upscale_pixels(
+    pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | None = None, *, color_fix: bool = False
+) -> Pixels:
     """Upscale one image in memory.
 
     - Colours go through the network as float32 at their full depth, and are rounded half up.
@@ -79,6 +84,7 @@ def upscale_pixels(pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | N
         pixels: see `Pixels`.
         upscaler: the network.
         size: of the output; the network's own scale by default.
+        color_fix: give colours the low frequencies of the input; alpha is never touched.
 
     Returns:
         As `pixels`, same channels and dtype, in the new size.
@@ -91,7 +97,7 @@ def upscale_pixels(pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | N
     input_height, input_width, _ = pixels.shape
     width, height = (size or OutputSize()).resolve(input_width, input_height, upscaler.scale)
     try:
-        return _upscale(pixels, upscaler, height, width)
+        return _upscale(pixels, upscaler, height, width, color_fix=color_fix)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -115,15 +121,18 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _upscale(pixels: Pixels, upscaler: BatchUpscaler, height: int, width: int) -> Pixels:
+def _upscale(pixels: Pixels, upscaler: BatchUpscaler, height: int, width: int, *, color_fix: bool) -> Pixels:
     if pixels.shape[2] in (1, 3):
-        return _upscale_planes(pixels, upscaler, height, width)
+        return _upscale_planes(pixels, upscaler, height, width, color_fix=color_fix)
     colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
-    large_colours = _upscale_planes(_bled(colours, alpha[:, :, 0] > 0), upscaler, height, width)
+    visible = _bled(colours, alpha[:, :, 0] > 0)
+    large_colours = _upscale_planes(visible, upscaler, height, width, color_fix=color_fix)
     return np.concatenate((large_colours, _upscale_alpha(alpha, upscaler, height, width)), axis=2)
 
 
-def _upscale_planes(planes: Pixels, upscaler: BatchUpscaler, height: int, width: int) -> Pixels:
+def _upscale_planes(
+    planes: Pixels, upscaler: BatchUpscaler, height: int, width: int, *, color_fix: bool = False
+) -> Pixels:
     """`(H, W, 1 or 3)` -> `(height, width, 1 or 3)`."""
     peak = np.iinfo(planes.dtype).max
     channels = planes.shape[2]
@@ -133,7 +142,10 @@ def _upscale_planes(planes: Pixels, upscaler: BatchUpscaler, height: int, width:
         large = upscaler(batch)
         if channels == 1:
             large = large.mean(dim=1, keepdim=True)
-        return _quantised(resize(large, height, width), peak).astype(planes.dtype)
+        large = resize(large, height, width)
+        if color_fix:
+            large = match_low_frequencies(large, batch[:, :channels].to(large.device))
+        return _quantised(large, peak).astype(planes.dtype)
 
 
 def _quantised(batch: Tensor, peak: int) -> NDArray[np.uint8] | NDArray[np.int32]:
