@@ -47,6 +47,7 @@ class UpscaledGroup:
                 pts=source.pts,
                 time_base=source.time_base,
                 duration=source.duration,
+                metadata=source.metadata,
             )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.plane import VideoPlane
 
+    from esrgan_video.images import ImageMetadata
+
 Plane = NDArray[Any]
 """`(h, w)` code values, uint8 or uint16."""
 
@@ -36,6 +38,8 @@ class Frame:
     """Unit of `pts` and `duration`, in seconds."""
     duration: int
     """Time on screen, in `time_base`; 0 if the file does not say."""
+    metadata: ImageMetadata | None = None
+    """What an image file said of the picture, for the file that is made of it."""
 
     @property
     def height(self) -> int:

@@ -69,6 +69,8 @@ class VideoInfo:
     """Number of frames, as stated by the header or estimated from the duration; `None` if unknown."""
     metadata: Mapping[str, str]
     """Tags of the stream."""
+    only_video: bool = False
+    """Whether there is nothing beside the video that could be copied: no container with further streams and tags."""
 
 
 def main_video_stream(container: InputContainer) -> VideoStream | None:
