@@ -11,10 +11,12 @@ import pytest
 from clip_tools import decode, main_video, times
 from esrgan.errors import MediaError, MissingExtraError, UsageError
 from esrgan.weights import save_network
+from esrgan_video import VideoOptions
 from esrgan_video.cli.main import main
 from esrgan_video.container import TimeRange
 from esrgan_video.container.reader import VideoReader
-from esrgan_video.container.script import ScriptReader, open_video
+from esrgan_video.container.script import ScriptReader
+from esrgan_video.sources import open_source
 from network_tools import small_rrdb
 
 vs = pytest.importorskip("vapoursynth")
@@ -238,7 +240,7 @@ def test_without_vapoursynth_the_extra_is_named(write, monkeypatch):
 
 
 def test_the_suffix_decides_who_reads(write, plain):
-    with open_video(write(VARIABLE)) as script, open_video(plain) as file:
+    with open_source(write(VARIABLE), VideoOptions()) as script, open_source(plain, VideoOptions()) as file:
         assert isinstance(script, ScriptReader)
         assert isinstance(file, VideoReader)
 

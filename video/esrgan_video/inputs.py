@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from esrgan.errors import UsageError
+from esrgan_video.animation.detect import is_animation
+from esrgan_video.sequences.pattern import SequencePattern
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Suffixes of the images that are read and written."""
@@ -25,16 +27,30 @@ _KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def is_video(path: Path) -> bool:
-    """Whether the suffix is that of a video, or of a script that makes one."""
-    return path.suffix.lower() in VIDEO_SUFFIXES | SCRIPT_SUFFIXES
+    """Whether it is upscaled as a video is: a video by its suffix, a script, numbered image files, or an animation."""
+    return (
+        path.suffix.lower() in VIDEO_SUFFIXES | SCRIPT_SUFFIXES or sequence_of(path) is not None or is_animation(path)
+    )
+
+
+def sequence_of(path: Path) -> SequencePattern | None:
+    """The pattern of image files that `path` is; `None` for other files, and where a file has that very name.
+
+    Raises:
+        UsageError: more than one number in the name.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES or path.exists():
+        return None
+    return SequencePattern.parse(path)
 
 
 def expand_inputs(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The files that `patterns` name, each once, in the order given.
 
     A pattern is a file (with any suffix), a folder (its images and videos, sorted, not those of
-    folders in it, no hidden ones), or a glob (`*`, `?`, `[…]`, `**`) of images and videos, sorted. A
-    file or folder that exists under the very name wins over the glob that the name may look like.
+    folders in it, no hidden ones), numbered image files (`%05d.png`, which stay together), or a glob (`*`, `?`, `[…]`,
+    `**`) of images and videos, sorted. A file or folder that exists under the very name wins over what the name may
+    look like.
 
     Raises:
         UsageError: a pattern that matches nothing, or no pattern at all.
@@ -53,6 +69,8 @@ def _expand(pattern: str) -> list[Path]:
             raise UsageError(f"no images or videos in the folder {path}")
         return found
     if pattern and path.exists():
+        return [path]
+    if sequence_of(path) is not None:
         return [path]
     if not glob.has_magic(pattern):
         raise UsageError(f"no such file or folder: {pattern!r}")

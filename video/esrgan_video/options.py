@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from esrgan.errors import UsageError
 from esrgan_video.container.encoder import EncoderOptions
@@ -16,7 +17,7 @@ class VideoOptions:
     """How a video is upscaled. The defaults lose nothing.
 
     Raises:
-        UsageError: a batch without frames.
+        UsageError: a batch without frames, or a frame rate that is not positive.
     """
 
     size: OutputSize = field(default_factory=OutputSize)
@@ -31,6 +32,8 @@ class VideoOptions:
     deinterlace: Deinterlace = "frame"
     """What becomes of interlaced frames: `frame` makes one progressive frame of each, at its time; `field` makes one of
     each field, at the field's time, so twice as many; `off` upscales the fields woven together as they are."""
+    rate: Fraction | None = None
+    """Frames per second of numbered image files, 25 by default; everything else has times of its own."""
     drop_unsupported: bool = False
     """Leave out streams that the container cannot hold instead of refusing."""
     color_fix: bool = False
@@ -43,3 +46,5 @@ class VideoOptions:
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch must be at least 1, got {self.batch}")
+        if self.rate is not None and self.rate <= 0:
+            raise UsageError(f"--fps must be more than 0, got {float(self.rate):g}")

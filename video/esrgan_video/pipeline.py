@@ -7,19 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from esrgan.errors import MediaError
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.compare import Comparison
-from esrgan_video.container import EncoderPlan, VideoMuxer, format_of, plan_encoder, plan_streams
-from esrgan_video.container.encoding import OutputVideo, VideoEncoder
-from esrgan_video.container.script import AnyReader, is_script, open_video, script_streams
-from esrgan_video.container.target import check_paths, finished_under
+from esrgan_video.container.target import check_paths
 from esrgan_video.options import VideoOptions
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.sources import AnyReader, open_source
+from esrgan_video.targets import FrameTarget, open_target
 from esrgan_video.transform import FrameTransform, UpscaledGroup
 
 _log = logging.getLogger(__name__)
@@ -90,46 +88,28 @@ def upscale_video(
     """
     source, target = Path(source), Path(target)
     options = options or VideoOptions()
-    container = format_of(target)
     check_paths(source, target)
     began = time.monotonic()
-    with open_video(source, options.time_range, deinterlace=options.deinterlace) as reader:
+    with open_source(source, options) as reader:
         info = reader.info
         width, height = options.size.resolve(info.width, info.height, upscaler.scale)
-        encoder = plan_encoder(options.encoder, container, info, keeps_lines=height == info.height)
-        streams = (
-            script_streams(container)
-            if is_script(source)
-            else plan_streams(source, info.stream_index, container, drop_unsupported=options.drop_unsupported)
-        )
-        video = OutputVideo.of(info, encoder, width, height)
-        _warn(reader, encoder, milliseconds=container.milliseconds)
-        transform = FrameTransform(
-            upscaler=upscaler,
-            layout=encoder.layout,
-            colour=encoder.colour,
-            width=width,
-            height=height,
-            batch=options.batch,
-            comparison=Comparison.displayed_by(info.display_matrix) if options.compare else None,
-            reuse=options.reuse,
-            color_fix=options.color_fix,
-        )
+        _warn(reader)
         reused = 0
         with (
-            finished_under(target) as unfinished,
-            VideoMuxer(
-                unfinished,
-                name=target,
-                info=info,
-                video=video,
-                streams=streams,
-                time_range=options.time_range,
-                shift=reader.shift,
-                expected_end=_expected_end(reader),
-            ) as muxer,
+            open_target(target, reader, (width, height), options) as output,
             Progress(f"upscale {source.name}", total=reader.expected_frames, unit="frame", mode=progress) as shown,
         ):
+            transform = FrameTransform(
+                upscaler=upscaler,
+                layout=output.layout,
+                colour=output.colour,
+                width=width,
+                height=height,
+                batch=options.batch,
+                comparison=Comparison.displayed_by(info.display_matrix) if options.compare else None,
+                reuse=options.reuse,
+                color_fix=options.color_fix,
+            )
 
             def report(frames: int, group: UpscaledGroup) -> None:
                 nonlocal reused
@@ -138,7 +118,7 @@ def upscale_video(
                 if watch is not None:
                     watch(VideoProgress(frames=frames, total=reader.expected_frames, group=group))
 
-            count = _run(reader, VideoEncoder(video), muxer, transform, report)
+            count = _run(reader, output, transform, report)
         if reused:
             _log.info("%s: %d of %d frames show what an earlier one showed", source, reused, count)
         return VideoResult(
@@ -148,22 +128,21 @@ def upscale_video(
             width=width,
             height=height,
             damaged_packets=reader.damaged_packets,
-            dropped_streams=tuple(str(stream) for stream in streams.dropped),
+            dropped_streams=output.dropped,
             reused_frames=reused,
         )
 
 
 def _run(
     reader: AnyReader,
-    encoder: VideoEncoder,
-    muxer: VideoMuxer,
+    output: FrameTarget,
     transform: FrameTransform,
     report: Callable[[int, UpscaledGroup], None],
 ) -> int:
     """Decode in one thread, upscale in this one, encode in another; returns the number of frames written."""
 
     def encode(groups: Iterator[UpscaledGroup]) -> int:
-        return muxer.write(encoder.packets(frame for group in groups for frame in group.frames()))
+        return output.write(frame for group in groups for frame in group.frames())
 
     decoded = 0
     ahead = _QUEUED_BATCHES * transform.batch_for(reader.first_frame)
@@ -179,13 +158,7 @@ def _run(
     return written
 
 
-def _expected_end(reader: AnyReader) -> Fraction | None:
-    if not reader.time_range.ends_early or reader.expected_frames is None:
-        return None
-    return reader.first_frame.time + reader.expected_frames / reader.info.rate
-
-
-def _warn(reader: AnyReader, encoder: EncoderPlan, *, milliseconds: bool) -> None:
+def _warn(reader: AnyReader) -> None:
     info = reader.info
     if info.deinterlaced:
         _log.info("%s is interlaced: it is deinterlaced with bwdif", info.path)
@@ -197,6 +170,3 @@ def _warn(reader: AnyReader, encoder: EncoderPlan, *, milliseconds: bool) -> Non
         _log.warning("%s: colour matrix %d is treated as BT.2020's", info.path, info.colour.matrix)
     if not reader.time_range.start and reader.shift:
         _log.warning("%s starts %.3f s before zero: all times are moved to start there", info.path, -reader.shift)
-    if milliseconds and (info.time_base * 1000).denominator != 1:
-        _log.info("%s: times are rounded to milliseconds, as the container stores them", info.path)
-    _log.info("%s: encoding with %s, %s", info.path, encoder.encoder, encoder.pix_fmt)

@@ -20,7 +20,6 @@ from esrgan_video.container.frame import from_av
 from esrgan_video.images import ImageMetadata, Pixels, StillImage
 from esrgan_video.images.modes import array_of
 from esrgan_video.images.pillow import quiet_pillow
-from esrgan_video.images.png_chunks import SIGNATURE
 from esrgan_video.pictures import Picture, PictureSource, frame_layout, pixels_of
 
 Kind = Literal["gif", "apng", "webp"]
@@ -33,7 +32,6 @@ _MOST_TICKS = 1_000_000
 """Ticks a second, at most: more is no longer read by every player."""
 _GREY_ALPHA = {"ya8": "rgba", "ya16be": "rgba64le", "ya16le": "rgba64le"}
 """Formats without planar counterpart."""
-_LONGEST_HEAD = 16
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,6 @@ class _Facts:
     plays: int
     """How often it is shown, 0 for ever."""
     metadata: ImageMetadata
-
-
-def is_animation(path: Path) -> bool:
-    """Whether a file is a GIF, PNG or WebP of more than one frame; false for what cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_LONGEST_HEAD)
-        if not (head.startswith((b"GIF8", SIGNATURE)) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
-            return False
-        return _facts(path).frames > 1
-    except (OSError, MediaError):
-        return False
 
 
 def animation_source(path: Path) -> PictureSource:

@@ -117,6 +117,11 @@ def _add_video(group: Any) -> None:
     fields.add_argument(
         "--keep-interlaced", action="store_const", const="off", dest="deinterlace", help="the same as --deinterlace off"
     )
+    group.add_argument(
+        "--fps",
+        type=parse_rate,
+        help="frames a second of numbered image files, as 24, 23.976 or 24000/1001 (default: 25)",
+    )
     group.add_argument("--start", type=parse_time, help="start of a trial: seconds or [HH:]MM:SS[.fraction]")
     group.add_argument("--end", type=parse_time, help="end of a trial, in the input's time")
     group.add_argument("--frames", type=int, help="number of frames of a trial")
@@ -129,6 +134,21 @@ def _add_video(group: Any) -> None:
         action="store_false",
         help="compute frames again that show what one of the last few showed (the output is the same)",
     )
+
+
+_NTSC_RATES = {f"{rate * 1000 / 1001:.{digits}f}": rate for rate in (24, 30, 48, 60, 120) for digits in (2, 3)}
+"""What people write for the rates that are whole numbers times 1000/1001."""
+
+
+def parse_rate(text: str) -> Fraction:
+    """`24`, `23.976` or `24000/1001` frames a second, exactly; 23.976, 29.97 and their like are n * 1000/1001."""
+    try:
+        rate = Fraction(_NTSC_RATES[text] * 1000, 1001) if text in _NTSC_RATES else Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate: use 24, 23.976 or 24000/1001") from None
+    if rate <= 0:
+        raise argparse.ArgumentTypeError(f"a frame rate must be more than 0, got {text}")
+    return rate
 
 
 def parse_time(text: str) -> Fraction:
@@ -248,6 +268,7 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         batch=given.batch,
         time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
         deinterlace=given.deinterlace,
+        rate=given.fps,
         drop_unsupported=given.drop_unsupported,
         compare=given.compare,
         reuse=given.reuse,

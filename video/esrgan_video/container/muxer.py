@@ -18,7 +18,7 @@ from esrgan_video.container.formats import open_input, reason
 from esrgan_video.container.geometry import scaled_display_matrix
 from esrgan_video.container.info import VideoInfo, main_video_stream
 from esrgan_video.container.plan import StreamDecision, StreamPlan, add_copy, is_picture
-from esrgan_video.container.script import SCRIPT_CODEC, NothingToCopy
+from esrgan_video.container.script import NothingToCopy
 from esrgan_video.container.subtitles import prepare
 from esrgan_video.container.tags import container_tags, moved_chapters, needs_free_form_tags, video_tags
 from esrgan_video.container.timing import TimeRange
@@ -74,9 +74,7 @@ class VideoMuxer:
         self._output_video = video
         self._streams = streams
         self._range = time_range
-        self._copier = (
-            NothingToCopy() if info.codec == SCRIPT_CODEC else PacketCopier(info.path, streams, time_range, shift)
-        )
+        self._copier = NothingToCopy() if info.only_video else PacketCopier(info.path, streams, time_range, shift)
         try:
             tags = container_tags(self._copier.tags)
             self._output: OutputContainer = av.open(

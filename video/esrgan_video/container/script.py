@@ -13,12 +13,11 @@ import numpy as np
 
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.container.copier import PacketCopier
-from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST, Deinterlace
+from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
 from esrgan_video.container.formats import ContainerFormat
 from esrgan_video.container.frame import Frame
 from esrgan_video.container.info import VideoInfo
 from esrgan_video.container.plan import StreamDecision, StreamPlan
-from esrgan_video.container.reader import VideoReader
 from esrgan_video.container.script_props import colour, light_level, mastering_display, positive_ratio, time_base
 from esrgan_video.container.script_source import in_layout, last_line, run_script
 from esrgan_video.container.timing import TimeRange
@@ -205,6 +204,7 @@ class ScriptReader:
             start_time=Fraction(0),
             frames_from_header=self._count,
             metadata={},
+            only_video=True,
         )
 
     def _nothing_there(self) -> UsageError:
@@ -213,25 +213,14 @@ class ScriptReader:
         return UsageError(f"{self.path} has no frame after --start {float(start):g} s{until}")
 
 
-type AnyReader = VideoReader | ScriptReader
-
-
-def open_video(path: Path, time_range: TimeRange | None = None, *, deinterlace: Deinterlace = "frame") -> AnyReader:
-    """The reader for a video file or a script; for the errors see each of them.
-
-    Frames of a script stay as they are: what it does to fields is its own affair.
-    """
-    return ScriptReader(path, time_range) if is_script(path) else VideoReader(path, time_range, deinterlace=deinterlace)
-
-
-def script_streams(container: ContainerFormat) -> StreamPlan:
-    """The plan for a script's only stream."""
-    decision = StreamDecision(index=0, kind="video", codec=SCRIPT_CODEC, language=None, action="upscale")
+def only_stream(container: ContainerFormat, codec: str) -> StreamPlan:
+    """The plan for a source that has nothing but its video: see `VideoInfo.only_video`."""
+    decision = StreamDecision(index=0, kind="video", codec=codec, language=None, action="upscale")
     return StreamPlan(container=container, streams=(decision,))
 
 
 class NothingToCopy(PacketCopier):
-    """Stands where `PacketCopier` does for a file: a script has no other streams, tags or chapters."""
+    """Stands where `PacketCopier` does for a file: here are no other streams, tags or chapters."""
 
     def __init__(self) -> None:  # no file to open
         pass
@@ -249,7 +238,7 @@ class NothingToCopy(PacketCopier):
         """None."""
         return []
 
-    def source(self, index: int) -> Any:  # noqa: ARG002 - a script has one stream
+    def source(self, index: int) -> Any:  # noqa: ARG002 - there is one stream
         """What the writer asks of the stream that is upscaled."""
         from av.stream import Disposition
 

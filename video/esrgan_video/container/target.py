@@ -14,15 +14,13 @@ def check_paths(source: Path, target: Path) -> None:
     """Refuse paths that cannot work.
 
     Raises:
-        UsageError: no such input, an output that is a folder or the input itself, or whose folder is missing.
+        UsageError: an output that is a folder or the input itself, or whose folder is missing.
     """
-    if not source.exists():
-        raise UsageError(f"no such file: {source}")
     if target.is_dir():
         raise UsageError(f"{target} is a folder: name a file")
     if not target.parent.is_dir():
         raise UsageError(f"cannot write {target}: the folder {target.parent} does not exist")
-    if target.exists() and target.samefile(source):
+    if target.exists() and source.exists() and target.samefile(source):
         raise UsageError(f"the output {target} is the input: write to another file")
 
 

@@ -12,6 +12,7 @@ from typing import Self
 
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.colour import Colour, PixelLayout, resolve_colour
+from esrgan_video.container.fields import PROGRESSIVE
 from esrgan_video.container.frame import Frame
 from esrgan_video.container.info import VideoInfo
 from esrgan_video.container.timing import TimeRange
@@ -184,6 +185,8 @@ class PictureReader:
             mastering_display=None,
             light_level=None,
             interlaced=False,
+            field_order=PROGRESSIVE,
+            deinterlaced=False,
             start_time=Fraction(0),
             frames_from_header=self.source.count,
             metadata={},
