@@ -7,9 +7,11 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from esrgan.archs.vgg import LAYERS
@@ -22,7 +24,7 @@ from esrgan.losses import (
     ragan_discriminator_loss,
     ragan_generator_loss,
 )
-from esrgan.losses.perceptual import gram_matrix
+from esrgan.losses.perceptual import feature_magnitude, gram_matrix
 
 
 def logits(seed: int, *shape: int) -> torch.Tensor:
@@ -293,3 +295,48 @@ def test_the_real_weights_load_and_tell_a_blurred_picture(assets):
     assert loss(picture, picture)[0] == 0
     assert loss(blurred, picture)[0] > loss(picture + 0.01, picture)[0] > 0
     assert loss.vgg.deepest in LAYERS
+
+
+def scaled_by(file: Path, factor: float) -> Path:
+    """The file with all features times `factor`: a network of ReLU scales with its first layer and its biases."""
+    state = {key: tensor.double() for key, tensor in load_file(file).items()}
+    for key, tensor in state.items():
+        if key == "features.0.weight" or key.endswith("bias"):
+            tensor *= factor
+    save_file(state, file.with_name("scaled.safetensors"))
+    return file.with_name("scaled.safetensors")
+
+
+def test_normalised_features_give_one_loss_for_files_that_differ_in_magnitude(partial_file, pictures):
+    layers = {"conv1_2": 0.3, "conv3_4": 1.0}
+    scaled = scaled_by(partial_file, 300.0)
+
+    def values(file, **arguments):
+        perceptual, style = PerceptualLoss(layers, file, style_weight=2.0, **arguments)(*pictures)
+        return torch.stack([perceptual, style])
+
+    torch.testing.assert_close(
+        values(scaled), values(partial_file) * torch.tensor([300.0, 300.0**2]), rtol=1e-4, atol=0
+    )
+    normalised = values(partial_file, normalise_features=True)
+    torch.testing.assert_close(values(scaled, normalise_features=True), normalised, rtol=1e-4, atol=0)
+
+
+def test_normalised_features_are_divided_by_their_magnitude_layer_by_layer(partial_file, pictures):
+    plain = PerceptualLoss({"conv2_1": 1.0}, partial_file)
+    normalised = PerceptualLoss({"conv2_1": 1.0}, partial_file, normalise_features=True)
+    magnitude = feature_magnitude(plain.vgg)["conv2_1"]
+    torch.testing.assert_close(normalised(*pictures)[0] * magnitude, plain(*pictures)[0])
+
+
+def test_the_magnitude_is_about_that_of_photographs_with_the_real_weights(assets):
+    layers = {"conv1_2": 1.0, "conv2_2": 1.0, "conv3_4": 1.0}
+    loss = PerceptualLoss(layers, assets / "weights" / "vgg19_features_to_conv3_4.safetensors")
+    found = {name: [] for name in layers}
+    for file in sorted((assets / "val" / "kodak").iterdir()):
+        with Image.open(file) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB")))[:256, :256].permute(2, 0, 1)[None] / 255
+        for name, feature in loss.vgg(pixels).items():
+            found[name].append(feature.abs().mean().item())
+    for name, magnitude in feature_magnitude(loss.vgg).items():
+        assert magnitude == pytest.approx(np.mean(found[name]), rel=0.5), name

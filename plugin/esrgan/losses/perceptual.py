@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +21,10 @@ Criterion = Literal["l1", "l2"]
 
 TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
 TORCHVISION_URL = f"https://download.pytorch.org/models/{TORCHVISION_FILE}"
+
+_NOISE_SIDE = 128
+_NOISE_MEAN = 0.45
+_NOISE_CONTRAST = 0.11
 
 _CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -40,6 +45,8 @@ class PerceptualLoss(nn.Module):
         perceptual_weight: factor of the distance of features; 0 leaves it out.
         style_weight: factor of the distance of Gram matrices (Gatys et al. 2016); 0 leaves it out.
         criterion: `l1` (mean absolute difference) or `l2` (mean squared difference).
+        normalise_features: divide the features of each layer by their `feature_magnitude`. Files of VGG19 differ in
+            it by a factor of hundreds (Caffe's and torchvision's); with this, one `perceptual_weight` suits all.
 
     Raises:
         ValueError: an unknown layer, criterion or network, or a negative weight.
@@ -58,6 +65,7 @@ class PerceptualLoss(nn.Module):
         perceptual_weight: float = 1.0,
         style_weight: float = 0.0,
         criterion: Criterion = "l1",
+        normalise_features: bool = False,
     ) -> None:
         super().__init__()
         if vgg_type != "vgg19":
@@ -77,6 +85,8 @@ class PerceptualLoss(nn.Module):
         self.range_norm = range_norm
         self.criterion = _CRITERIA[criterion]
         self.vgg = load_vgg19(VGG19Features(self.layer_weights, normalise=use_input_norm), weights)
+        self.normalise_features = normalise_features
+        self._divisors = feature_magnitude(self.vgg) if normalise_features else dict.fromkeys(self.layer_weights, 1.0)
 
     def forward(self, x: Tensor, gt: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Compare `x` with the target `gt`, whose features are computed without a graph.
@@ -96,7 +106,10 @@ class PerceptualLoss(nn.Module):
 
     def _features(self, x: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = self.vgg((x + 1) / 2 if self.range_norm else x)
-        return {name: feature.to(torch.promote_types(feature.dtype, torch.float32)) for name, feature in found.items()}
+        return {
+            name: feature.to(torch.promote_types(feature.dtype, torch.float32)) / self._divisors[name]
+            for name, feature in found.items()
+        }
 
     def _distance(
         self, features: Mapping[str, Tensor], target: Mapping[str, Tensor], view: Callable[[Tensor], Tensor]
@@ -106,6 +119,26 @@ class PerceptualLoss(nn.Module):
             for name, weight in self.layer_weights.items()
         ]
         return torch.stack(terms).sum()
+
+
+def feature_magnitude(network: VGG19Features) -> dict[str, float]:
+    """About the mean absolute value of each layer's features on photographs.
+
+    It is taken on noise whose amplitudes fall as one over the frequency, as in photographs (Field 1987), and whose
+    contrast is about theirs. The noise is the same at every call.
+    """
+    with torch.no_grad():
+        features = network(_photographic_noise().to(next(network.parameters()).dtype))
+    return {name: float(feature.double().abs().mean()) for name, feature in features.items()}
+
+
+def _photographic_noise() -> Tensor:
+    """`(1, 3, 128, 128)`, values around the middle of 0..1."""
+    white = np.random.RandomState(0).standard_normal((3, _NOISE_SIDE, _NOISE_SIDE))
+    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(_NOISE_SIDE)] * 2))
+    frequency[0, 0] = np.inf  # no constant part
+    noise = np.fft.ifft2(np.fft.fft2(white) / frequency).real
+    return torch.from_numpy(_NOISE_MEAN + noise * (_NOISE_CONTRAST / noise.std()))[None]
 
 
 def gram_matrix(features: Tensor) -> Tensor:

@@ -155,6 +155,18 @@ def test_vgg_that_ends_too_early_is_a_problem(runs, check, assets):
     assert "up to conv3_4" in problems[0]
 
 
+def test_features_of_unusual_magnitude_are_noted_once_normalising_is_off(runs, check, assets):
+    file = str(assets / "weights/vgg19_features_to_conv3_4.safetensors")
+    loss = {"type": "PerceptualLoss_esrgan", "layer_weights": {"conv3_4": 1}, "weights": file}
+    runs.write(train__perceptual_opt=loss)
+    code, _, lines = check()
+    assert code == 0
+    note = next(line for line in lines.splitlines() if line.startswith("note: train:perceptual_opt: "))
+    assert "normalise_features: true" in note
+    runs.write(train__perceptual_opt={**loss, "normalise_features": True})
+    assert not any(line.startswith("note: ") for line in check()[2].splitlines())
+
+
 def test_weights_of_any_layout_fit(runs, check):
     from esrgan.archs.rrdbnet import RRDBNet
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from esrgan.errors import EsrganError
 from esrgan.training.check.data import set_problems
 from esrgan.training.check.estimate import Measured, measure_steps, memory_needed
+from esrgan.training.check.losses import losses_notes, losses_problems
 from esrgan.training.check.weights import weights_problems
 from esrgan.training.launch import Launch, launched
 from esrgan.training.logs import duration, logging_to_terminal
-from esrgan.training.options.binding import thaw
 from esrgan.training.options.run_options import OptionsFile, Task, read_options
 from esrgan.training.options.yaml_file import read_document
-from esrgan.training.parts import full_name
 
 
 def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:
@@ -41,6 +40,8 @@ def check(file: Path, *, overrides: Iterable[str] = (), steps: int = 3) -> int:
         for line in problems:
             sys.stderr.write(f"basicsr: {line}\n")
         _say(f"{file}: {_count(problems)}")
+        for line in losses_notes(options):
+            _say(f"note: {line}")
         if task == "train" and (needed := memory_needed(options)) is not None:
             _say(f"memory: the networks and one batch hold {_size(needed)}; allow half as much again")
         if task == "train" and steps > 0 and not problems:
@@ -65,34 +66,10 @@ def _problems(options: OptionsFile) -> Iterator[str]:
     for name in options.sets():
         yield from set_problems(options, name, thorough=True, progress="auto")
     yield from weights_problems(options)
-    yield from _loss_problems(options)
+    yield from losses_problems(options)
     state = options.run.path.resume_state
     if state is not None and not Path(state).is_file():
         yield f"path:resume_state: the checkpoint {state} does not exist"
-
-
-def _loss_problems(options: OptionsFile) -> Iterator[str]:
-    """Losses that cannot be built: above all a perceptual loss without its VGG."""
-    from basicsr.losses import build_loss
-
-    for name, loss in (options.run.train.losses if options.run.train else {}).items():
-        if loss is None:
-            continue
-        values = {**thaw(loss.arguments), "type": full_name("loss", loss.type)}
-        try:
-            build_loss(values)
-        except EsrganError as error:
-            yield f"train:{name}: {error}"
-        except (
-            AttributeError,
-            LookupError,
-            NotImplementedError,
-            OSError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            yield f"train:{name}: {' '.join(str(error).split())}"
 
 
 def _try(options: OptionsFile, steps: int) -> list[str]:
