@@ -10,8 +10,10 @@ from pathlib import Path
 
 from esrgan.errors import DataError
 from esrgan.progress import Progress, ProgressMode
+from esrgan.training.data.bicubic_folder import hr_images
 from esrgan.training.data.image_files import ImageFacts, probe
 from esrgan.training.options.run_options import DatasetOptions, OptionsFile
+from esrgan.training.parts import full_name, registered
 
 _SHOWN = 5
 """Problems that `train` names; `check` names all."""
@@ -54,14 +56,16 @@ def set_problems(options: OptionsFile, name: str, *, thorough: bool, progress: P
     lines += _list_problems(place, dataset)
     if lines or (dataset.io_backend is not None and dataset.io_backend.type != "disk"):
         return lines if lines or dataset.io_backend is None else _lmdb_problems(place, dataset)
+    makes_rgb = getattr(registered("dataset").get(full_name("dataset", dataset.type) or ""), "makes_rgb", False)
     try:
-        files = _files(dataset, place)
+        files = SetFiles(hr=hr_images(Path(dataset.dataroot_gt or "")), lr=[]) if makes_rgb else _files(dataset, place)
     except DataError as error:
         return str(error).splitlines()
     if files is None:
         return []
     facts, lines = _probe_all(place, files, thorough=thorough, progress=progress)
-    lines += _colour_problems(place, facts, options, dataset)
+    if not makes_rgb:
+        lines += _colour_problems(place, facts, options, dataset)
     lines += _size_problems(place, files, facts, options, is_training=name == "train")
     return lines
 

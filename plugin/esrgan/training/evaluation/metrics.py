@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from esrgan.training.options.binding import Component, thaw
 from esrgan.training.parts import full_name, registered
 
 _SSIM_WINDOW = 11
+_NIQE_BLOCK = 96
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +69,34 @@ def _full_reference(function: str, border: int, *, is_y: bool) -> Callable[[Pict
     return measure
 
 
+def niqe_metric(border: int, **arguments: Any) -> Metric:
+    """NIQE (Mittal et al. 2013) as BasicSR computes it, on Y by default; lower is better.
+
+    It compares statistics of 96x96 blocks: a picture with fewer than two of them cannot be measured.
+    """
+    calculate = registered("metric")["calculate_niqe"]
+
+    def measure(picture: Picture) -> float:
+        rows, columns = ((side - 2 * border) // _NIQE_BLOCK for side in picture.output.shape[:2])
+        if min(rows, columns) < 1 or rows * columns < 2:
+            return math.nan
+        order = "HWC" if picture.output.ndim == 3 else "HW"
+        return float(calculate(picture.output, crop_border=border, input_order=order, **arguments))
+
+    return Metric("niqe", measure, "lower")
+
+
 def configured_metrics(components: Mapping[str, Component]) -> list[Metric]:
     """The metrics of `val: metrics`, out of BasicSR's registry."""
     metrics = []
     for name, component in components.items():
         arguments = thaw(component.arguments)
-        better = arguments.pop("better", "lower" if component.type == "calculate_niqe" else "higher")
+        if component.type == "calculate_niqe":
+            arguments.pop("better", None)
+            border = arguments.pop("crop_border", 0)
+            metrics.append(replace(niqe_metric(border, **arguments), name=name))
+            continue
+        better = arguments.pop("better", "higher")
         function = registered("metric")[full_name("metric", component.type) or component.type]
         metrics.append(Metric(name, _registered_metric(function, arguments), better))
     return metrics
