@@ -12,12 +12,12 @@ EXTRAS = {
     "vapoursynth": ["vapoursynth>=81", "vapoursynth-bestsource>=22"],
     "gradio": ["gradio>=6.31"],
     "face": ["facexlib>=0.3.0"],
+    "plot": ["matplotlib>=3.10"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS["dev"] = [
     *EXTRAS["all"],
     "hypothesis>=6.150",
-    "matplotlib>=3.10",
     "mypy>=2.4",
     "pytest>=9",
     "pytest-timeout>=2.4",

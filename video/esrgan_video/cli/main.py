@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from esrgan import __version__
 from esrgan.errors import EsrganError
-from esrgan_video.cli import upscale, weights
+from esrgan_video.cli import sweep, upscale, weights
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     upscale.add_parser(commands, parents=[common])
     weights.add_parsers(commands, parents=[common])
+    sweep.add_parser(commands, parents=[common])
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Network interpolation measured: `esrgan sweep`."""
