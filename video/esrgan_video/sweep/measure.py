@@ -96,6 +96,7 @@ def sweep(
     scale = a.facts.scale
     if scale < 2:
         raise UsageError("a sweep needs networks that enlarge: these are x1")
+    interpolate(a, b, 0)  # refuses networks that differ, before minutes are spent on bicubic
     alphas = list(alphas)
     metrics = _metrics(scale)
     rows, crops = [], []
