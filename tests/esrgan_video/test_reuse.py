@@ -16,7 +16,7 @@ from esrgan_video import upscale_video
 from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container import EncoderOptions, Frame
 from esrgan_video.engine import EngineOptions, Upscaler
-from esrgan_video.reuse import RecentPictures
+from esrgan_video.reuse import RecentPictures, shows_the_same
 from esrgan_video.transform import FrameTransform
 from network_tools import loaded, small_rrdb
 
@@ -211,7 +211,7 @@ def test_on_the_cpu_a_frames_result_does_not_depend_on_its_batch(make, dtype, si
 
 
 def test_more_pictures_than_are_remembered_are_computed_again():
-    recent = RecentPictures(2)
+    recent = RecentPictures(shows_the_same, result_bytes=100 << 20)
     first = recent.of(grey_frame("A"))
     assert recent.of(grey_frame("B")) is not first
     assert recent.of(grey_frame("A")) is first
@@ -222,7 +222,7 @@ def test_more_pictures_than_are_remembered_are_computed_again():
 
 
 def test_equal_codes_with_another_meaning_are_another_picture():
-    recent = RecentPictures(8)
+    recent = RecentPictures(shows_the_same, result_bytes=1)
     recent.of(grey_frame("A"))
     limited = grey_frame("A", colour=Colour(matrix=1, full_range=False))
     assert recent.of(limited).source is limited
@@ -243,7 +243,7 @@ def test_one_code_value_in_any_plane_makes_another_picture(plane):
     codes = picture("A", "yuva420p")
     changed = [values.copy() for values in codes]
     changed[plane][-1, -1] ^= 1
-    recent = RecentPictures(8)
+    recent = RecentPictures(shows_the_same, result_bytes=1)
     first = recent.of(frame(codes))
     assert recent.of(frame([values.copy() for values in codes])) is first
     assert recent.of(frame(changed)) is not first

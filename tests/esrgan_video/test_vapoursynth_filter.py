@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from esrgan.errors import MissingExtraError, UsageError
 from esrgan.weights import save_network
+from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.engine import EngineOptions, Upscaler
 from esrgan_video.vapoursynth import esrgan, filter  # noqa: A004 - the module's name
 from network_tools import small_rrdb
@@ -135,6 +136,46 @@ def test_frames_out_of_order_are_those_of_a_linear_pass(rgbs):
     for n in [16, 0, 9, 8, 15, 3, 3, 1, 14, 2, 16]:
         assert np.array_equal(planes_of(jumping.get_frame(n)), linear[n]), n
     assert np.array_equal(all_planes(jumping[::-1]), linear[::-1])
+
+
+@pytest.mark.parametrize("video_format", [vs.RGBS, vs.YUV420P8], ids=["RGBS", "YUV420P8"])
+@pytest.mark.parametrize(("batch", "streams"), [(1, 1), (3, 1), (8, 1), (2, 2)])
+def test_frames_that_show_the_same_are_computed_once_and_are_not_a_bit_different(
+    computed, video_format, batch, streams
+):
+    sequence = "AABBBBABCCCDAEEEEF"
+    pictures = dict(zip("ABCDEF", random_planes(vs.core.get_video_format(video_format), 8, 6, 6), strict=True))
+    props = [{"_Matrix": 1, "number": n} for n in range(len(sequence))]
+    clip = clip_of([pictures[name] for name in sequence], video_format, props=props)
+    network = small_rrdb()
+    options = {"batch": batch, "num_streams": streams, "device": "cpu", "dtype": "float32"}
+    plain = all_planes(esrgan(clip, network, reuse=False, **options))
+    assert sum(computed) == len(sequence)
+    computed.clear()
+    result = esrgan(clip, network, **options)
+    for n, frame in enumerate(result.frames(collect_garbage=False)):
+        assert all(np.array_equal(a, b) for a, b in zip(planes_of(frame), plain[n], strict=True))
+        assert frame.props["number"] == n
+    assert sum(computed) == 6 if streams == 1 else 6 <= sum(computed) <= 12
+
+
+def test_equal_codes_that_mean_other_colours_are_computed_apart(computed):
+    frames = random_planes(vs.core.get_video_format(vs.YUV444P8), 8, 6, 1) * 4
+    clip = clip_of(frames, vs.YUV444P8, props=[{"_Matrix": matrix} for matrix in (1, 6, 1, 6)])
+    all_planes(esrgan(clip, small_rrdb(), batch=4, device="cpu", dtype="float32"))
+    assert computed == [2]
+
+
+@pytest.mark.parametrize("scale", [4, 2.5])
+def test_color_fix_gives_the_low_frequencies_of_the_input(rgbs, scale):
+    network = small_rrdb()
+    options = {"scale": scale, "batch": 2, "device": "cpu", "dtype": "float32"}
+    before = as_batch(all_planes(esrgan(clip_of(rgbs, vs.RGBS), network, **options)))
+    after = as_batch(all_planes(esrgan(clip_of(rgbs, vs.RGBS), network, color_fix=True, **options)))
+    means = as_batch(rgbs).mean((2, 3))
+    assert (before.mean((2, 3)) - means).abs().max() > 0.1
+    assert (after.mean((2, 3)) - means).abs().max() < 0.02
+    torch.testing.assert_close(after, match_low_frequencies(before, as_batch(rgbs)), rtol=0, atol=1e-6)
 
 
 def test_nothing_is_computed_before_a_frame_is_asked_for(rgbs, computed):

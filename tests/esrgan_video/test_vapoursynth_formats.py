@@ -12,7 +12,8 @@ from esrgan_video.engine import EngineOptions, Upscaler
 from esrgan_video.options import VideoOptions
 from esrgan_video.pipeline import upscale_video
 from esrgan_video.vapoursynth import esrgan
-from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat, smooth
+from network_tools import small_rrdb
+from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat
 
 vs = pytest.importorskip("vapoursynth")
 
@@ -190,16 +191,25 @@ def test_chroma_lies_where_the_frame_says(seen, name, location):
     stated = {"matrix_in": 1, "range_in": 0, "chromaloc_in": location or 0}
     expected = clip_of(frames, getattr(vs, name)).resize.Bilinear(format=vs.RGBS, **stated)
     torch.testing.assert_close(seen[0], as_batch(all_planes(expected)).clamp(0, 1), rtol=0, atol=1e-6)
-    back = clip_of([list(plane) for plane in [_repeated(expected)]], vs.RGBS).resize.Bilinear(
-        format=getattr(vs, name), **{key.removesuffix("_in"): value for key, value in stated.items()}
-    )
-    assert all(
-        np.array_equal(ours, theirs) for ours, theirs in zip(planes_of(result), all_planes(back)[0], strict=True)
-    )
+    large = clip_of([_repeated(expected)], vs.RGBS).resize.Bilinear(format=vs.YUV444PS, matrix=1)
+    video_format = result.format
+    steps = (1 << video_format.subsampling_w, 1 << video_format.subsampling_h)
+    siting = {0: (0, 0.5), 1: (0.5, 0.5), 2: (0, 0), 3: (0.5, 0), 4: (0, 1), 5: (0.5, 1)}[location or 0]
+    unit = 1 << (video_format.bits_per_sample - 8)
+    for ours, full in zip(planes_of(result)[1:], all_planes(large)[0][1:], strict=True):
+        mean = _box(_box(full.astype(float), steps[0], siting[0]).T, steps[1], siting[1]).T
+        np.testing.assert_allclose(ours, 128 * unit + 224 * unit * mean, rtol=0, atol=0.501)
 
 
 def _repeated(clip):
     return [plane.repeat(2, 0).repeat(2, 1) for plane in all_planes(clip)[0]]
+
+
+def _box(full, step, siting):
+    """Means of `step` columns around each chroma sample's place, counted in half columns; edges repeat."""
+    halves = np.pad(full.repeat(2, 1), ((0, 0), (2 * step, 2 * step)), mode="edge")
+    starts = [round(2 * (n * step + siting * (step - 1) - step / 2) + 1) for n in range(full.shape[1] // step)]
+    return np.stack([halves[:, 2 * step + start : 4 * step + start].mean(1) for start in starts], 1)
 
 
 def test_grey_stays_grey_through_a_network_that_tints():
@@ -254,35 +264,43 @@ def test_a_matrix_that_has_no_meaning_does_not_disturb(name):
     ("pix_fmt", "name", "location"),
     [
         ("gray", "GRAY8", 0),
+        ("gray16le", "GRAY16", 0),
         ("gbrp10le", "RGB30", 0),
         ("yuv444p", "YUV444P8", 0),
         ("yuv422p10le", "YUV422P10", 1),
-        ("yuv420p", "YUV420P8", 3),
-        ("yuv420p10le", "YUV420P10", 3),
+        ("yuv411p", "YUV411P8", 0),
+        ("yuv410p", "YUV410P8", 0),
+        ("yuv420p16le", "YUV420P16", 1),
+        *(("yuv420p", "YUV420P8", location) for location in range(5)),
+        *(("yuv420p10le", "YUV420P10", location) for location in (0, 3)),
     ],
 )
-def test_pixels_equal_the_commands_before_encoding_within_one_255th(tmp_path, pix_fmt, name, location):
-    """FFV1 keeps what the command hands to its encoder. Chroma filters differ only between samples that lie apart."""
-    tags = Tags(
-        matrix=0 if name == "RGB30" else 1, color_range=2 if name in ("RGB30", "GRAY8") else 1, location=location
+@pytest.mark.parametrize("color_fix", [False, True])
+def test_pixels_equal_the_commands_before_encoding(tmp_path, pix_fmt, name, location, color_fix):
+    """On saturated noise, where any two filters for chroma differ most. FFV1 keeps what it is given."""
+    model = "gray" if name.startswith("GRAY") else name[:3]
+    tags = Tags(matrix=0 if model == "RGB" else 1, color_range=1 if model == "YUV" else 2, location=location)
+    video_format = vs.core.get_video_format(getattr(vs, name))
+    order = (1, 2, 0) if model == "RGB" else range(video_format.num_planes)
+    frames = random_planes(video_format, 32, 24, 5)
+    clip = Clip(
+        codec="ffv1",
+        pix_fmt=pix_fmt,
+        size=(32, 24),
+        times=range(5),
+        tags=tags,
+        options={},
+        planes=[[frame[plane] for plane in order] for frame in frames],
     )
-    source = write_clip(
-        tmp_path / "in.mkv", Clip(codec="ffv1", pix_fmt=pix_fmt, size=(34, 26), times=range(5), tags=tags, options={})
-    )
-    upscaler = Upscaler(smooth(), EngineOptions(device="cpu", dtype="float32"))
-    encoder = EncoderOptions(codec="ffv1", pix_fmt=pix_fmt)
-    upscale_video(
-        source, tmp_path / "out.mkv", upscaler=upscaler, options=VideoOptions(encoder=encoder), progress="none"
-    )
+    source = write_clip(tmp_path / "in.mkv", clip)
+    network = small_rrdb()
+    options = VideoOptions(encoder=EncoderOptions(codec="ffv1", pix_fmt=pix_fmt), color_fix=color_fix)
+    upscaler = Upscaler(network, EngineOptions(device="cpu", dtype="float32"))
+    upscale_video(source, tmp_path / "out.mkv", upscaler=upscaler, options=options, progress="none")
     props = {"_Range": int(tags.color_range == 2)} | ({"_ChromaLocation": location - 1} if location else {})
-    order = (2, 0, 1) if name == "RGB30" else range(3)
-    frames = [[planes(frame)[plane] for plane in order[: len(planes(frame))]] for frame in decode(source)]
-    result = all_planes(esrgan(tagged(name, frames, **props), smooth(), device="cpu", dtype="float32"))
+    large = esrgan(tagged(name, frames, **props), network, color_fix=color_fix, device="cpu", dtype="float32")
     commands = decode(tmp_path / "out.mkv")
-    assert len(commands) == len(result) == 5
-    step = (1 << vs.core.get_video_format(getattr(vs, name)).bits_per_sample) / 255
-    for frame, ours in zip(commands, result, strict=True):
-        theirs = [planes(frame)[plane] for plane in order[: len(ours)]]
-        assert [plane.std() > 2 * step for plane in theirs] == [True] * len(theirs)
-        for one, other in zip(ours, theirs, strict=True):
-            assert np.abs(one.astype(int) - other.astype(int)).max() <= step
+    assert len(commands) == large.num_frames == 5
+    for theirs, ours in zip(commands, all_planes(large), strict=True):
+        assert theirs.format.name == pix_fmt
+        assert all(np.array_equal(ours[plane], planes(theirs)[k]) for k, plane in enumerate(order))

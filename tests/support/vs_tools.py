@@ -88,21 +88,15 @@ def as_batch(frames: Sequence[Sequence[Any]]) -> Tensor:
 class Repeat(nn.Module):
     """Repeats pixels, so that what comes out is known exactly."""
 
-    def __init__(self, scale: int, mode: str = "nearest") -> None:
+    def __init__(self, scale: int) -> None:
         super().__init__()
         self.one = nn.Parameter(torch.ones(1))
         self.scale = scale
-        self.mode = mode
 
     def forward(self, image: Tensor) -> Tensor:
-        return F.interpolate(image * self.one, scale_factor=float(self.scale), mode=self.mode)
+        return F.interpolate(image * self.one, scale_factor=float(self.scale), mode="nearest")
 
 
 def repeat(scale: int = 2) -> LoadedNetwork:
     """A network that repeats pixels."""
     return loaded(Repeat(scale), scale)
-
-
-def smooth() -> LoadedNetwork:
-    """A network that interpolates, beyond 0..1 at hard edges."""
-    return loaded(Repeat(2, "bicubic"), 2)

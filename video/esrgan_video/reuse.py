@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from esrgan_video.colour import PixelLayout
@@ -18,10 +19,10 @@ _MEMORY = 256 << 20
 
 
 @dataclass(eq=False)
-class Picture:
+class Picture[S]:
     """What one frame or several show, and what it becomes."""
 
-    source: Frame
+    source: S
     """The first frame that showed it."""
     planes: tuple[Tensor, ...] | None = None
     """Of the result, as in `UpscaledGroup`; `None` until it was computed."""
@@ -44,15 +45,15 @@ class FrameGroup:
 
     frames: list[Frame] = field(default_factory=list)
     """As they were decoded."""
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[Picture[Frame]] = field(default_factory=list)
     """One per frame; frames that show the same share one."""
-    new: list[Picture] = field(default_factory=list)
+    new: list[Picture[Frame]] = field(default_factory=list)
     """Those that must be computed."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def add(self, frame: Frame, picture: Picture) -> None:
+    def add(self, frame: Frame, picture: Picture[Frame]) -> None:
         """Append `frame`, which shows `picture`."""
         self.frames.append(frame)
         self.pictures.append(picture)
@@ -60,22 +61,24 @@ class FrameGroup:
             self.new.append(picture)
 
 
-class RecentPictures:
+class RecentPictures[S]:
     """The last few different pictures of a video.
 
     Animation holds each drawing for two or three frames and comes back to earlier ones; screens stand still while a
-    cursor blinks. Pictures are equal if all code values are, alpha included, and mean the same colours.
+    cursor blinks.
 
     Args:
-        depth: pictures that are remembered, at least 1.
+        same: whether two frames must have the same result.
+        result_bytes: of one picture's result: as many are remembered as fit a fixed share of memory.
     """
 
-    def __init__(self, depth: int) -> None:
-        self._pictures: deque[Picture] = deque(maxlen=depth)
+    def __init__(self, same: Callable[[S, S], bool], *, result_bytes: int) -> None:
+        self._same = same
+        self._pictures: deque[Picture[S]] = deque(maxlen=max(1, min(_MOST_PICTURES, _MEMORY // result_bytes)))
 
-    def of(self, frame: Frame) -> Picture:
+    def of(self, frame: S) -> Picture[S]:
         """The picture that `frame` shows; it is the most recent one from now on."""
-        picture = next((known for known in self._pictures if shows_the_same(known.source, frame)), None)
+        picture = next((known for known in self._pictures if self._same(known.source, frame)), None)
         if picture is None:
             picture = Picture(frame)
         else:
@@ -84,21 +87,27 @@ class RecentPictures:
         return picture
 
 
-def picture_finder(*, reuse: bool, layout: PixelLayout, height: int, width: int) -> Callable[[Frame], Picture]:
-    """What finds the picture that a frame shows; without `reuse` every frame shows one of its own.
+def picture_finder(*, reuse: bool, layout: PixelLayout, height: int, width: int) -> Callable[[Frame], Picture[Frame]]:
+    """What finds the picture that a frame shows, for results of this layout and size.
 
-    As many are remembered as fit a fixed share of memory with outputs of this layout and size.
+    Without `reuse`, every frame shows a picture of its own.
     """
     if not reuse:
         return Picture
-    size = np.dtype(layout.dtype).itemsize * sum(rows * columns for rows, columns in layout.plane_shapes(height, width))
-    return RecentPictures(max(1, min(_MOST_PICTURES, _MEMORY // size))).of
+    samples = sum(rows * columns for rows, columns in layout.plane_shapes(height, width))
+    return RecentPictures(shows_the_same, result_bytes=samples * np.dtype(layout.dtype).itemsize).of
 
 
 def shows_the_same(one: Frame, other: Frame) -> bool:
-    """Whether two frames have the same code values with the same meaning."""
-    return (
-        one.layout == other.layout
-        and one.colour == other.colour
-        and all(np.array_equal(a, b) for a, b in zip(one.planes, other.planes, strict=True))
-    )
+    """Whether two frames have the same code values, alpha included, with the same meaning."""
+    return one.layout == other.layout and one.colour == other.colour and equal_planes(one.planes, other.planes)
+
+
+def equal_planes(one: Sequence[NDArray[np.generic]], other: Sequence[NDArray[np.generic]]) -> bool:
+    """Whether all samples are equal, bit for bit."""
+    return all(np.array_equal(_bits(a), _bits(b)) for a, b in zip(one, other, strict=True))
+
+
+def _bits(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    # As numbers, 0 and -0 would be equal, and NaN not equal to itself.
+    return plane.view(f"u{plane.itemsize}") if plane.dtype.kind == "f" else plane

@@ -111,7 +111,7 @@ class FrameTransform:
         planes = [picture.result for picture in group.pictures]
         return UpscaledGroup(group.frames, planes, self.layout, self.colour, reused=len(group) - len(group.new))
 
-    def _compute(self, pictures: list[Picture]) -> None:
+    def _compute(self, pictures: list[Picture[Frame]]) -> None:
         """Give pictures of equal size, layout and colour their results."""
         first = pictures[0].source
         planes = [
@@ -125,25 +125,49 @@ class FrameTransform:
             picture.planes = self._finish(large[one], inside[one], beyond[one], first)
 
     def _filled_up(self, batch: Tensor, source: Frame) -> Tensor:
-        """`batch`, with copies of its last frame behind where `full_batches` asks for them."""
-        if not (self.upscaler.device.type != "cpu" if self.full_batches is None else self.full_batches):
-            return batch
-        missing = max(0, self.batch_for(source) - len(batch))
-        return torch.cat((batch, batch[-1:].expand(missing, -1, -1, -1)))
+        full = self.upscaler.device.type != "cpu" if self.full_batches is None else self.full_batches
+        return filled_up(batch, self.batch_for(source)) if full else batch
 
     def _finish(self, large: Tensor, inside: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
         """The network's output at its final size, as code values."""
-        # Networks give channels-last memory; planes are what comes next.
-        rgb = resize(large, self.height, self.width).contiguous()
-        if self.color_fix:
-            rgb = match_low_frequencies(rgb, inside)
-        rgb.clamp_(0, 1)
-        add_enlarged(rgb, beyond)
-        if source.layout.model == "grey":  # a network may tint what has no colour
-            rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        size = (self.height, self.width)
+        rgb = at_final_size(large, inside, beyond, size, grey=source.layout.model == "grey", color_fix=self.color_fix)
         if self.comparison is not None:
             rgb = self.comparison(inside + beyond, rgb)
         return from_rgb(rgb, self.layout, self.colour)
+
+
+def filled_up(batch: Tensor, count: int) -> Tensor:
+    """`(N, C, H, W)` with copies of its last picture behind: `count` pictures, if there are not more already."""
+    missing = max(0, count - len(batch))
+    return torch.cat((batch, batch[-1:].expand(missing, -1, -1, -1)))
+
+
+def at_final_size(
+    large: Tensor, inside: Tensor, beyond: Tensor | None, size: tuple[int, int], *, grey: bool, color_fix: bool
+) -> Tensor:
+    """What becomes of the network's output for one picture, in every front end.
+
+    Args:
+        large: `(1, 3, sH, sW)`, the output. It may be changed.
+        inside: `(1, 3, H, W)`, the input that the network saw.
+        beyond: `(1, 3, H, W)`, what `split_gamut` took away from it; `None` where nothing was, and the output is not
+            to be clamped either.
+        size: rows and columns of the result.
+        grey: whether the input has no colour. A network may tint it.
+        color_fix: whether the result gets the low frequencies of the input.
+
+    Returns:
+        `(1, 3, *size)`; in 0..1 but for what `beyond` adds.
+    """
+    # Networks give channels-last memory; planes are what comes next.
+    rgb = resize(large, *size).contiguous()
+    if color_fix:
+        rgb = match_low_frequencies(rgb, inside)
+    if beyond is not None:
+        rgb = rgb.clamp_(0, 1)
+        add_enlarged(rgb, beyond)
+    return rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else rgb
 
 
 def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,9 +36,7 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout, colour: Colour) -> Ten
     if layout.model == "grey":
         return luma.unsqueeze(1).repeat(1, 3, 1, 1)
     chroma = scale.chroma_from_code(torch.stack((planes[1], planes[2]), 1))  # (N, 2, h, w)
-    height, width = luma.shape[-2:]
-    chroma = upsample(chroma, height, width, (layout.chroma_x, layout.chroma_y), colour.siting)
-    return _rgb_from_yuv(luma, chroma[:, 0], chroma[:, 1], colour)
+    return rgb_from_yuv(luma, chroma, (layout.chroma_x, layout.chroma_y), colour)
 
 
 def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, ...]:
@@ -59,13 +57,34 @@ def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, 
         luma = _luma(rgb, colour)  # (N, H, W)
         planes = [scale.code_from_luma(luma)]
         if layout.model == "yuv":
-            chroma = _chroma(rgb, luma, colour)  # (N, 2, H, W)
-            chroma = downsample(chroma, (layout.chroma_x, layout.chroma_y), colour.siting)
-            codes = scale.code_from_chroma(chroma)
+            codes = scale.code_from_chroma(_chroma(rgb, luma, (layout.chroma_x, layout.chroma_y), colour))
             planes += [codes[:, 0].contiguous(), codes[:, 1].contiguous()]
     if layout.alpha:
         planes.append(torch.full_like(planes[0], layout.peak))
     return tuple(planes)
+
+
+def rgb_from_yuv(luma: Tensor, chroma: Tensor, step: tuple[int, int], colour: Colour) -> Tensor:
+    """RGB of E'Y, E'PB and E'PR.
+
+    Args:
+        luma: `(N, H, W)` float32, 0 black and 1 white.
+        chroma: `(N, 2, h, w)` float32, -0.5..0.5.
+        step: luma samples per chroma sample, horizontally and vertically.
+        colour: matrix and chroma location.
+
+    Returns:
+        `(N, 3, H, W)` float32.
+    """
+    height, width = luma.shape[-2:]
+    chroma = upsample(chroma, height, width, step, colour.siting)
+    return _rgb_from_components(luma, chroma[:, 0], chroma[:, 1], colour)
+
+
+def yuv_from_rgb(rgb: Tensor, step: tuple[int, int], colour: Colour) -> tuple[Tensor, Tensor]:
+    """The inverse of `rgb_from_yuv`: luma `(N, H, W)` and chroma `(N, 2, h, w)`."""
+    luma = _luma(rgb, colour)
+    return luma, _chroma(rgb, luma, step, colour)
 
 
 @dataclass(frozen=True)
@@ -105,7 +124,7 @@ class _Scale:
         return value.round_().nan_to_num_(nan=self.black).clamp_(0, self.peak).to(self.dtype)
 
 
-def _rgb_from_yuv(luma: Tensor, blue_difference: Tensor, red_difference: Tensor, colour: Colour) -> Tensor:
+def _rgb_from_components(luma: Tensor, blue_difference: Tensor, red_difference: Tensor, colour: Colour) -> Tensor:
     """H.273's equations of luma and differences solved for R, G and B: `(N, H, W)` -> `(N, 3, H, W)`."""
     rgb = luma.new_empty((luma.shape[0], 3, *luma.shape[1:]))
     red, green, blue = rgb.unbind(1)
@@ -130,8 +149,13 @@ def _luma(rgb: Tensor, colour: Colour) -> Tensor:
     return torch.mul(red, kr).add_(green, alpha=1 - kr - kb).add_(blue, alpha=kb)
 
 
-def _chroma(rgb: Tensor, luma: Tensor, colour: Colour) -> Tensor:
-    """Second and third component, -0.5..0.5: `(N, 2, H, W)`."""
+def _chroma(rgb: Tensor, luma: Tensor, step: tuple[int, int], colour: Colour) -> Tensor:
+    """Second and third component, -0.5..0.5: `(N, 2, h, w)`."""
+    return downsample(_full_chroma(rgb, luma, colour), step, colour.siting)
+
+
+def _full_chroma(rgb: Tensor, luma: Tensor, colour: Colour) -> Tensor:
+    """Second and third component at the size of luma: `(N, 2, H, W)`."""
     red, green, blue = rgb.unbind(1)
     chroma = rgb.new_empty((rgb.shape[0], 2, *rgb.shape[2:]))
     second, third = chroma.unbind(1)

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from esrgan_video.colour import Colour
 from esrgan_video.engine import Upscaler
-from esrgan_video.size import resize
-from esrgan_video.transform import add_enlarged, split_gamut
+from esrgan_video.reuse import Picture, RecentPictures, equal_planes
+from esrgan_video.transform import at_final_size, filled_up, split_gamut
+from esrgan_video.vapoursynth.formats import Samples, colour_of
 
 if TYPE_CHECKING:
     import vapoursynth as vs
@@ -34,9 +37,10 @@ class Target:
     """Columns of the result."""
     height: int
     """Rows of the result."""
-    is_exact: bool
-    """Float formats get what the network gives. Others get 0..1, and what their input had beyond that range
-    (super-white, colours out of gamut) goes around the network."""
+    color_fix: bool
+    """Whether the result gets the low frequencies of the input."""
+    reuse: bool
+    """Whether a frame that shows what one of the last few of its stream showed gets that one's pixels."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def upscale_batches(clip: vs.VideoNode, upscalers: Sequence[Upscaler], *, target
     """Frames of `clip`, upscaled `batch` at a time.
 
     Args:
-        clip: RGB or GRAY in float, constant format and size.
+        clip: of constant format and size, see `check_clip`.
         upscalers: one per stream; streams may share one.
         target: of each frame.
         batch: frames that are handed to an upscaler at once, at least 1.
@@ -74,7 +78,7 @@ def upscale_batches(clip: vs.VideoNode, upscalers: Sequence[Upscaler], *, target
     tall = []
     for index, upscaler in enumerate(upscalers):
         members = [_every(padded, cycle, index * batch + k) for k in range(batch)]
-        compute = _Stream(upscaler, target, _Place(index, streams, batch, frames))
+        compute = _Stream(upscaler, target, _Place(index, streams, batch, frames), clip.format)
         tall.append(template.std.ModifyFrame(members, compute))
     return _cut(_interleaved(tall), target, batch)[:frames]
 
@@ -101,13 +105,28 @@ def _interleaved(clips: list[vs.VideoNode]) -> vs.VideoNode:
     return clips[0] if len(clips) == 1 else vs.core.std.Interleave(clips, modify_duration=False)
 
 
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """The samples of one frame, copied out of it, and what they mean."""
+
+    planes: tuple[NDArray[Any], ...]
+    colour: Colour
+
+    def shows_the_same(self, other: _Source) -> bool:
+        return self.colour == other.colour and equal_planes(self.planes, other.planes)
+
+
 class _Stream:
     """Computes the batches of one stream; the core never calls it twice at the same time."""
 
-    def __init__(self, upscaler: Upscaler, target: Target, place: _Place) -> None:
+    def __init__(self, upscaler: Upscaler, target: Target, place: _Place, video_format: vs.VideoFormat) -> None:
         self._upscaler = upscaler
         self._target = target
         self._place = place
+        self._samples = Samples.of(video_format)
+        size = target.width * target.height * video_format.num_planes * video_format.bytes_per_sample
+        recent = RecentPictures(_Source.shows_the_same, result_bytes=size)
+        self._picture_of = recent.of if target.reuse else Picture
         self._queue: torch.cuda.Stream | None = None
         if upscaler.device.type == "cuda":
             # What freed frames leave in torch's pool would otherwise stay until the process ends.
@@ -121,38 +140,52 @@ class _Stream:
         """The tall frame `n`: `f` is the batch's frames, or the one frame if the batch is 1."""
         import vapoursynth as vs
 
-        sources = f if isinstance(f, list) else [f]
-        sources = sources[: self._place.frames - self._place.first_of(n)]
-        height = self._target.height
-        tall = vs.core.create_video_frame(sources[0].format, self._target.width, height * self._place.batch)
-        planes = [torch.from_numpy(np.asarray(plane)) for plane in tall]
+        frames = f if isinstance(f, list) else [f]
+        first = self._place.first_of(n)
+        frames = frames[: self._place.frames - first]
+        pictures = [self._picture_of(self._read(frame, first + k)) for k, frame in enumerate(frames)]
         with self._on_queue():
-            for k, picture in enumerate(self._upscale(_read(sources))):
-                for plane, values in zip(planes, picture, strict=True):
-                    plane[k * height : (k + 1) * height].copy_(values)
+            self._compute(list({id(picture): picture for picture in pictures if picture.planes is None}.values()))
+        size = self._target.width, self._target.height * self._place.batch
+        tall = vs.core.create_video_frame(frames[0].format, *size)
+        for index, plane in enumerate(tall):
+            rows = torch.from_numpy(np.asarray(plane))
+            height = len(rows) // self._place.batch
+            for k, picture in enumerate(pictures):
+                rows[k * height : (k + 1) * height].copy_(picture.result[index])
         return tall
 
-    def _upscale(self, frames: Tensor) -> Iterator[Tensor]:
-        """`(N, C, H, W)`, C = 1 or 3, to `(C, height, width)` on the CPU, one after the other."""
-        frames = frames.to(self._upscaler.device).float()
-        rgb = frames.expand(-1, 3, -1, -1)
-        inside, beyond = (rgb, None) if self._target.is_exact else split_gamut(rgb)
-        large = self._upscaler(inside)  # (N, 3, sH, sW)
-        for index in range(len(frames)):  # one by one: a result may be large
-            picture = resize(large[index : index + 1], self._target.height, self._target.width)
-            if beyond is not None:
-                picture = picture.contiguous().clamp_(0, 1)
-                add_enlarged(picture, beyond[index : index + 1])
-            if frames.shape[1] == 1:  # a network may tint what has no colour
-                picture = picture.mean(1, keepdim=True)
-            yield picture[0].cpu()
+    def _read(self, frame: Any, number: int) -> _Source:
+        colour = colour_of(frame.props, self._samples, number=number, format_name=frame.format.name)
+        return _Source(tuple(np.array(plane) for plane in frame), colour)
+
+    def _compute(self, pictures: Sequence[Picture[_Source]]) -> None:
+        """Give pictures their results, on the CPU."""
+        if not pictures:
+            return
+        rgb = torch.cat([self._rgb(picture.source) for picture in pictures])
+        inside, beyond = (rgb, None) if self._samples.is_float_picture else split_gamut(rgb)
+        # GPU libraries round differently for batches of different shape: keep one.
+        batch = inside if self._upscaler.device.type == "cpu" else filled_up(inside, self._place.batch)
+        large = self._upscaler(batch)  # (N or more, 3, sH, sW)
+        for index, picture in enumerate(pictures):  # one by one: a result may be large
+            one = slice(index, index + 1)
+            result = at_final_size(
+                large[one],
+                inside[one],
+                None if beyond is None else beyond[one],
+                (self._target.height, self._target.width),
+                grey=self._samples.model == "grey",
+                color_fix=self._target.color_fix,
+            )
+            planes = self._samples.from_rgb(result, picture.source.colour)
+            picture.planes = tuple(plane.to("cpu", copy=True) for plane in planes)  # no views of a whole batch
+
+    def _rgb(self, source: _Source) -> Tensor:
+        planes = [torch.from_numpy(plane).to(self._upscaler.device) for plane in source.planes]
+        return self._samples.to_rgb(planes, source.colour)
 
     def _on_queue(self) -> contextlib.AbstractContextManager[object]:
         if self._queue is None:
             return contextlib.nullcontext()
         return torch.cuda.stream(self._queue)
-
-
-def _read(frames: Sequence[Any]) -> Tensor:
-    """`(N, C, H, W)` in the frames' own float type."""
-    return torch.from_numpy(np.stack([[np.asarray(plane) for plane in frame] for frame in frames]))

@@ -17,10 +17,7 @@ from esrgan_video.vapoursynth.batches import Target, upscale_batches
 from esrgan_video.vapoursynth.formats import (
     check_clip,
     check_size,
-    from_working,
-    is_float_picture,
     matrix_code,
-    to_working,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +42,8 @@ def esrgan(
     num_streams: int = 1,
     interpolate: Model | tuple[Model, float] | None = None,
     alpha: float | None = None,
+    color_fix: bool = False,
+    reuse: bool = True,
     matrix_in: str | int | None = None,
 ) -> vs.VideoNode:
     """Upscale a clip with ESRGAN weights.
@@ -53,8 +52,8 @@ def esrgan(
     the property `ESRGANModel` which weights ran. Only `_Alpha`, a picture of the old size, is left out.
 
     RGB and GRAY in float go to the network as they are, and come back as the network gives them, not clamped.
-    Integer formats and YUV are converted inside with the core's resizer, by each frame's `_Matrix`, `_Range` and
-    `_ChromaLocation`, to full-range RGB (GRAY stays GRAY) and back. Interlaced frames are upscaled as they are.
+    Integer formats and YUV are converted inside, by each frame's `_Matrix`, `_Range` and `_ChromaLocation`, to
+    full-range RGB and back, exactly as `esrgan upscale` does. Interlaced frames are upscaled as they are.
 
     Args:
         clip: RGB, YUV or GRAY, integer of 8 to 16 bits or float of 16 or 32 bits, of constant format and size.
@@ -69,6 +68,8 @@ def esrgan(
         interpolate: a second network to blend in, parameter by parameter (Wang et al. 2018, section 3.4), or such a
             network and its share, `(network, alpha)`.
         alpha: share of that second network, 0 to 1.
+        color_fix: give frames the low frequencies of their input, for networks that tint or shift brightness.
+        reuse: compute frames that show what one of the last few showed only once; the result is the same.
         matrix_in: matrix of YUV clips whose frames do not say it (`709`, `170m`, `2020ncl` …), as in the resizer; it
             goes before the frames' own.
 
@@ -91,13 +92,13 @@ def esrgan(
     upscalers = [Upscaler(network, replace(options, device=one or "auto")) for one in devices]
     width, height = size.resolve(clip.width, clip.height, upscalers[0].scale)
     check_size(clip, width, height)
-    target = Target(width=width, height=height, is_exact=is_float_picture(clip.format))
+    target = Target(width=width, height=height, color_fix=color_fix, reuse=reuse)
     count = min(batch or _planned_batch(upscalers[0], clip), clip.num_frames)
     # Streams alternate between devices, so that the first batches already keep all of them busy.
     streams = [upscaler for _ in range(num_streams) for upscaler in upscalers]
     source = _source(clip, matrix_in, cached_frames=2 * count * len(streams))
-    large = upscale_batches(to_working(source), streams, target=target, batch=count)
-    result = from_working(large, source).std.CopyFrameProps(source)
+    large = upscale_batches(source, streams, target=target, batch=count)
+    result = large.std.CopyFrameProps(source)
     return result.std.SetFrameProps(**{MODEL_PROPERTY: name})
 
 

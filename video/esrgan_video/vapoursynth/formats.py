@@ -1,17 +1,23 @@
-"""Which formats the filter takes, and the way to and from the float planes that a network works on.
+"""Which formats the filter takes, and the way to and from the RGB that a network works on.
 
-The core's resizer converts, with matrix, range and chroma location from each frame's properties. Chroma goes
-through a bilinear filter, as everywhere in this project, so that a network sees the same picture in a script and in
-the command.
+The project's own conversion is used, not the core's resizer: that one reduces chroma with a triangle filter (1-3-3-1
+where samples lie between lines) and this project with a box (1-1), which differs by up to 6 code values of 255. A
+script and the command are to give the same picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from esrgan.errors import UsageError
+from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
+from esrgan_video.colour.convert import rgb_from_yuv, yuv_from_rgb
+from esrgan_video.colour.description import Matrix
 
 if TYPE_CHECKING:
     import vapoursynth as vs
@@ -22,15 +28,15 @@ TAKES = "a clip of constant size and format: RGB, YUV or GRAY, integer of 8 to 1
 MATRICES = {"709": 1, "fcc": 4, "470bg": 5, "170m": 6, "240m": 7, "ycgco": 8, "2020ncl": 9}
 """Matrices of YUV by the resizer's names, with their codes in ITU-T H.273."""
 
-_FULL, _LIMITED = 1, 0
-_RGB = 0
+_RGB_AS_STORED = (1, 2, 0)
+"""Planes of R, G, B in the order of `PixelLayout`: G, B, R."""
 
 
 def check_clip(clip: Any) -> None:
     """Refuse what the filter cannot take.
 
     Raises:
-        UsageError: not a video clip, a variable size or format, or samples that the resizer cannot read.
+        UsageError: not a video clip, a variable size or format, or integers of more than 16 bits.
     """
     import vapoursynth as vs
 
@@ -72,102 +78,80 @@ def matrix_code(matrix: str | int) -> int:
     return int(code)
 
 
-def is_float_picture(video_format: vs.VideoFormat) -> bool:
-    """Whether frames go to the network as they are: float RGB and GRAY."""
-    import vapoursynth as vs
+@dataclass(frozen=True)
+class Samples:
+    """How the planes of one format hold a picture."""
 
-    return bool(video_format.sample_type == vs.FLOAT and video_format.color_family != vs.YUV)
+    model: str
+    """`rgb`, `yuv` or `grey`."""
+    step: tuple[int, int]
+    """Luma samples per chroma sample, horizontally and vertically."""
+    layout: PixelLayout | None
+    """Of integers; `None` for float, which is full range: 0..1, chroma -0.5..0.5."""
+
+    @classmethod
+    def of(cls, video_format: vs.VideoFormat) -> Samples:
+        """Of a format that `check_clip` lets pass."""
+        import vapoursynth as vs
+
+        names = {vs.RGB: "rgb", vs.YUV: "yuv", vs.GRAY: "grey"}
+        model: Any = names[video_format.color_family]
+        across, down = 1 << video_format.subsampling_w, 1 << video_format.subsampling_h
+        layout = None
+        if video_format.sample_type == vs.INTEGER:
+            layout = PixelLayout(model=model, bits=video_format.bits_per_sample, chroma_x=across, chroma_y=down)
+        return cls(model, (across, down), layout)
+
+    @property
+    def is_float_picture(self) -> bool:
+        """Whether frames go to the network as they are: float RGB and GRAY."""
+        return self.layout is None and self.model != "yuv"
+
+    def to_rgb(self, planes: Sequence[Tensor], colour: Colour) -> Tensor:
+        """`(1, 3, H, W)` float32 of the planes of one frame, each `(h, w)`."""
+        if self.layout is not None:
+            stored = [planes[index][None] for index in (_RGB_AS_STORED if self.model == "rgb" else range(len(planes)))]
+            return to_rgb(stored, self.layout, colour)
+        values = [plane[None].float() for plane in planes]
+        if self.model == "yuv":
+            return rgb_from_yuv(values[0], torch.stack(values[1:], 1), self.step, colour)
+        return torch.stack(values, 1).expand(-1, 3, -1, -1)
+
+    def from_rgb(self, rgb: Tensor, colour: Colour) -> list[Tensor]:
+        """The planes of one frame, `(h, w)`, from `(1, 3, H, W)`; float ones as float32."""
+        if self.layout is not None:
+            made = from_rgb(rgb, self.layout, colour)
+            planes = [made[_RGB_AS_STORED.index(channel)] for channel in range(3)] if self.model == "rgb" else made
+            return [plane[0] for plane in planes]
+        if self.model == "yuv":
+            luma, chroma = yuv_from_rgb(rgb, self.step, colour)
+            return [luma[0], chroma[0, 0], chroma[0, 1]]
+        return list(rgb[0] if self.model == "rgb" else rgb[0, :1])
 
 
-def working_format(video_format: vs.VideoFormat) -> Any:
-    """The float format that frames have while the network works: their own where `is_float_picture`."""
-    import vapoursynth as vs
+def colour_of(props: Any, samples: Samples, *, number: int, format_name: str) -> Colour:
+    """What the samples of frame `number` mean, as its properties say.
 
-    if is_float_picture(video_format):
-        return video_format.id
-    return vs.GRAYS if video_format.color_family == vs.GRAY else vs.RGBS
-
-
-def to_working(clip: vs.VideoNode) -> vs.VideoNode:
-    """The frames of `clip` in its working format, full range."""
-    if is_float_picture(clip.format):
-        return clip
-    target = working_format(clip.format)
-    # The resizer refuses codes that it does not know, also of what plays no part in this conversion, and it
-    # treats fields apart, which the network does not.
-    bare = clip.std.RemoveFrameProps(["_Matrix", "_Transfer", "_Primaries", "_FieldBased"])
-    template = bare.std.BlankClip(format=target, keep=True)
-    return _by_coding(template, clip, lambda coding: bare.resize.Bilinear(format=target, **coding.arguments("_in")))
-
-
-def from_working(large: vs.VideoNode, source: vs.VideoNode) -> vs.VideoNode:
-    """Frames in the working format to the format of `source`, coded as the frame of `source` with their number is."""
-    if is_float_picture(source.format):
-        return large
-    template = large.std.BlankClip(format=source.format.id, keep=True)
-    own = {"range_in": _FULL} | ({"matrix_in": _RGB} if large.format.num_planes == 3 else {})
-    return _by_coding(
-        template,
-        source,
-        lambda coding: large.resize.Bilinear(format=source.format.id, **own, **coding.arguments("")),
+    Raises:
+        UsageError: YUV whose matrix is missing or has no conversion.
+    """
+    matrix = int(props.get("_Matrix", Matrix.UNSPECIFIED))
+    if samples.model != "yuv":
+        matrix = int(Matrix.RGB if samples.model == "rgb" else Matrix.BT709)
+    elif matrix not in MATRICES.values():
+        raise UsageError(_bad_matrix(number, format_name, matrix))
+    location = props.get("_ChromaLocation")
+    return Colour(
+        matrix=matrix,
+        full_range=bool(props.get("_Range", samples.model == "rgb")),
+        chroma_location=0 if location is None else int(location) + 1,  # FFmpeg has "unspecified" at 0
     )
 
 
-@dataclass(frozen=True)
-class _Coding:
-    """What the samples of a frame mean, in H.273's codes; `None` where its format leaves no choice."""
-
-    matrix: int | None
-    full_range: int
-    chroma_location: int | None
-
-    @classmethod
-    def of(cls, props: Any, video_format: vs.VideoFormat, number: int) -> _Coding:
-        """From the properties of frame `number`.
-
-        Raises:
-            UsageError: YUV whose matrix is missing or has no conversion.
-        """
-        import vapoursynth as vs
-
-        is_yuv = video_format.color_family == vs.YUV
-        is_rgb = video_format.color_family == vs.RGB
-        matrix = int(props.get("_Matrix", vs.MATRIX_UNSPECIFIED))
-        if is_yuv and matrix not in MATRICES.values():
-            raise UsageError(_bad_matrix(number, video_format, matrix))
-        location = props.get("_ChromaLocation") if video_format.subsampling_w or video_format.subsampling_h else None
-        return cls(
-            matrix=matrix if is_yuv else None,
-            full_range=int(props.get("_Range", _FULL if is_rgb else _LIMITED)),
-            chroma_location=None if location is None else int(location),
-        )
-
-    def arguments(self, suffix: str) -> dict[str, int]:
-        """Arguments of the resizer, for its input (suffix `_in`) or its output (none)."""
-        values = {"matrix": self.matrix, "range": self.full_range, "chromaloc": self.chroma_location}
-        return {f"{name}{suffix}": value for name, value in values.items() if value is not None}
-
-
-def _by_coding(
-    template: vs.VideoNode, source: vs.VideoNode, convert: Callable[[_Coding], vs.VideoNode]
-) -> vs.VideoNode:
-    """For each frame that frame of `convert(coding)`, where `coding` is what the frame of `source` says."""
-    converted: dict[_Coding, vs.VideoNode] = {}
-    video_format = source.format
-
-    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
-        coding = _Coding.of(f.props, video_format, n)
-        if coding not in converted:
-            converted[coding] = convert(coding)
-        return converted[coding]
-
-    return template.std.FrameEval(choose, prop_src=[source])
-
-
-def _bad_matrix(number: int, video_format: vs.VideoFormat, matrix: int) -> str:
+def _bad_matrix(number: int, format_name: str, matrix: int) -> str:
     said = "does not say which matrix it has" if matrix in (0, 2, 3) else f"has matrix {matrix}, which is not converted"
     return (
-        f"esrgan: frame {number} ({video_format.name}) {said}: name it with matrix_in, one of {_matrix_list()}, or set "
+        f"esrgan: frame {number} ({format_name}) {said}: name it with matrix_in, one of {_matrix_list()}, or set "
         "the frame property _Matrix (1 for BT.709, usual for HD; 6 for BT.601, usual for SD)"
     )
 
