@@ -27,6 +27,7 @@ class Progress:
         unit: name of one unit: `frame`, `image`, `B` (bytes, shown as kB, MB …).
         mode: `auto` is `bar` on a terminal and `lines` elsewhere.
         stream: where to write; standard error by default, so that standard output stays clean.
+        initial: units that were done before this run; rate and time left are those of this run.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Progress:
         unit: str,
         mode: ProgressMode = "auto",
         stream: TextIO | None = None,
+        initial: int = 0,
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
         if mode == "auto":
@@ -45,12 +47,13 @@ class Progress:
         self._description = description
         self._unit = unit
         self.total = total
-        self.done = 0
+        self.done = self._initial = initial
         self._facts: dict[str, int] = {}
         self._started = self._last_report = time.monotonic()
         self._bar = (
             tqdm(
                 total=total,
+                initial=initial,
                 desc=description,
                 unit=unit if unit == "B" else f" {unit}",
                 unit_scale=unit == "B",
@@ -86,7 +89,7 @@ class Progress:
     def _report(self, *, final: bool) -> None:
         now = self._last_report = time.monotonic()
         elapsed = now - self._started
-        rate = self.done / elapsed if elapsed > 0 else 0.0
+        rate = (self.done - self._initial) / elapsed if elapsed > 0 else 0.0
         left = (self.total - self.done) / rate if self.total and rate > 0 else None
         if self._mode == "json":
             record = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 
 from esrgan.errors import UsageError
 from esrgan_video.container.encoder import EncoderOptions
@@ -11,13 +12,16 @@ from esrgan_video.container.fields import Deinterlace
 from esrgan_video.container.timing import TimeRange
 from esrgan_video.size import OutputSize
 
+_NO_EFFECT = MappingProxyType({"affects_result": False})
+"""Marks what may change between two runs that make one output together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """How a video is upscaled. The defaults lose nothing.
 
     Raises:
-        UsageError: a batch without frames, or a frame rate that is not positive.
+        UsageError: a batch or a segment without frames, or a frame rate that is not positive.
     """
 
     size: OutputSize = field(default_factory=OutputSize)
@@ -40,11 +44,19 @@ class VideoOptions:
     """Give the result the low frequencies of the input, for networks that tint or shift brightness."""
     compare: bool = False
     """Show the input, enlarged by plain bicubic, in the left half of the picture, and the result in the right one."""
-    reuse: bool = True
+    reuse: bool = field(default=True, metadata=_NO_EFFECT)
     """Compute frames that show what one of the last few showed only once; the output is the same."""
+    strict: bool = field(default=False, metadata=_NO_EFFECT)
+    """Stop at the first damaged packet or frame of the input instead of counting it and going on."""
+    segment_frames: int | None = None
+    """Frames of each segment that a crash cannot take away any more; by default about a minute of computing."""
+    restart: bool = field(default=False, metadata=_NO_EFFECT)
+    """Begin anew, whatever an earlier run of the same output has left."""
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch must be at least 1, got {self.batch}")
         if self.rate is not None and self.rate <= 0:
             raise UsageError(f"--fps must be more than 0, got {float(self.rate):g}")
+        if self.segment_frames is not None and self.segment_frames < 1:
+            raise UsageError(f"--segment-frames must be at least 1, got {self.segment_frames}")

@@ -1,4 +1,4 @@
-"""`upscale_video`: decode, upscale and encode at the same time."""
+"""`upscale_video`: decode, upscale and encode at the same time, in parts that survive a crash."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from esrgan.errors import MediaError
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.compare import Comparison
+from esrgan_video.container import Frame
 from esrgan_video.container.target import check_paths
 from esrgan_video.options import VideoOptions
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.segments import Segment, cut
 from esrgan_video.sources import AnyReader, open_source
 from esrgan_video.targets import FrameTarget, open_target
 from esrgan_video.transform import FrameTransform, UpscaledGroup
@@ -46,6 +52,8 @@ class VideoResult:
     """Streams of the input that the output lacks."""
     reused_frames: int = 0
     """Frames that were not computed, because they show what an earlier one showed."""
+    resumed_frames: int = 0
+    """Frames that an earlier, interrupted run had done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +61,7 @@ class VideoProgress:
     """How far a run has come."""
 
     frames: int
-    """Frames that have been through the network."""
+    """Frames that are done, those of an earlier run that is continued included."""
     total: int | None
     """Frames that there will be, as far as the header tells."""
     group: UpscaledGroup
@@ -72,6 +80,8 @@ def upscale_video(
     """Upscale a video file: every frame at its exact time, all other streams copied, colour and tags kept.
 
     The result appears under its name when it is complete; until then, and after a failure, what was there stays.
+    Video files are made in segments that are kept in a hidden folder beside the output, until it is complete: after an
+    interruption of any kind, the same call goes on from the last whole segment and gives the same result.
 
     Args:
         source: a file that FFmpeg can read. Its first video stream that is not cover art is upscaled.
@@ -82,7 +92,8 @@ def upscale_video(
         watch: called after each batch, in the thread of the caller. What it raises ends the run.
 
     Raises:
-        UsageError: a path, an option or a combination that cannot work; nothing was done.
+        UsageError: a path, an option or a combination that cannot work, another run at work on the same output, or an
+            unfinished one of another input or other settings; nothing was done.
         MediaError: the input cannot be decoded, or the output cannot be written.
         EngineError: the network cannot run.
     """
@@ -94,11 +105,7 @@ def upscale_video(
         info = reader.info
         width, height = options.size.resolve(info.width, info.height, upscaler.scale)
         _warn(reader)
-        reused = 0
-        with (
-            open_target(target, reader, (width, height), options) as output,
-            Progress(f"upscale {source.name}", total=reader.expected_frames, unit="frame", mode=progress) as shown,
-        ):
+        with open_target(target, reader, (width, height), options, upscaler) as output:
             transform = FrameTransform(
                 upscaler=upscaler,
                 layout=output.layout,
@@ -110,52 +117,63 @@ def upscale_video(
                 reuse=options.reuse,
                 color_fix=options.color_fix,
             )
-
-            def report(frames: int, group: UpscaledGroup) -> None:
-                nonlocal reused
-                reused += group.reused
-                shown.update(len(group.sources), reused=reused)
-                if watch is not None:
-                    watch(VideoProgress(frames=frames, total=reader.expected_frames, group=group))
-
-            count = _run(reader, output, transform, report)
-        if reused:
-            _log.info("%s: %d of %d frames show what an earlier one showed", source, reused, count)
+            resumed = sum(part.frames for part in output.finished.values())
+            with _Reporter(reader, resumed, progress, watch) as reporter:
+                if output.completion is None:
+                    _make(reader, transform, output, reporter)
+                done = output.finish()
         return VideoResult(
             path=target,
-            frames=count,
+            frames=done.frames,
             seconds=time.monotonic() - began,
             width=width,
             height=height,
-            damaged_packets=reader.damaged_packets,
+            damaged_packets=done.damaged_packets,
             dropped_streams=output.dropped,
-            reused_frames=reused,
+            reused_frames=reporter.reused,
+            resumed_frames=resumed,
         )
 
 
-def _run(
-    reader: AnyReader,
-    output: FrameTarget,
-    transform: FrameTransform,
-    report: Callable[[int, UpscaledGroup], None],
-) -> int:
-    """Decode in one thread, upscale in this one, encode in another; returns the number of frames written."""
+def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, reporter: _Reporter) -> None:
+    """Decode in one thread, upscale in this one, encode in another, until no part of the output is missing.
 
-    def encode(groups: Iterator[UpscaledGroup]) -> int:
-        return output.write(frame for group in groups for frame in group.frames())
+    Frames of parts that are there already are decoded too: only the whole row of them tells the times of the rest.
+    """
+
+    def encode(groups: Iterator[tuple[int, UpscaledGroup]]) -> None:
+        for index, members in groupby(groups, key=itemgetter(0)):
+            output.write(index, (frame for _, group in members for frame in group.frames()))
 
     decoded = 0
     ahead = _QUEUED_BATCHES * transform.batch_for(reader.first_frame)
     with Prefetch(reader.frames(), ahead) as frames, Drain(encode, _QUEUED_BATCHES) as sink:
-        for group in transform.groups(frames):
-            decoded += len(group)
-            upscaled = transform(group)
-            sink.put(upscaled)
-            report(decoded, upscaled)
-        written = sink.finish()
-    if written != decoded:
-        raise MediaError(f"{decoded} frames were decoded but {written} written: this is a bug, please report it")
-    return written
+        for index, part in enumerate(cut(frames, output.part_frames)):
+            if index in output.finished:
+                decoded += _pass_over(part, output.finished[index])
+                continue
+            for group in transform.groups(part):
+                decoded += len(group)
+                upscaled = transform(group)
+                sink.put((index, upscaled))
+                reporter(upscaled)
+        sink.finish()
+    output.complete(decoded, reader.damaged_packets)
+
+
+def _pass_over(frames: Iterator[Frame], segment: Segment) -> int:
+    """Use up the frames of a finished segment; returns their number.
+
+    Raises:
+        MediaError: they are not those that the segment was made of.
+    """
+    times = [frame.pts for frame in frames]
+    if (len(times), times[0], times[-1]) != (segment.frames, segment.first, segment.last):
+        raise MediaError(
+            f"frames {segment.frames}, {segment.first} to {segment.last}, of an earlier run are now {len(times)}, "
+            f"{times[0]} to {times[-1]}: the input does not give the same frames twice; begin anew with --restart"
+        )
+    return len(times)
 
 
 def _warn(reader: AnyReader) -> None:
@@ -170,3 +188,46 @@ def _warn(reader: AnyReader) -> None:
         _log.warning("%s: colour matrix %d is treated as BT.2020's", info.path, info.colour.matrix)
     if not reader.time_range.start and reader.shift:
         _log.warning("%s starts %.3f s before zero: all times are moved to start there", info.path, -reader.shift)
+
+
+class _Reporter:
+    """Shows progress and calls the caller's `watch`."""
+
+    def __init__(
+        self,
+        reader: AnyReader,
+        resumed: int,
+        mode: ProgressMode,
+        watch: Callable[[VideoProgress], None] | None,
+    ) -> None:
+        self._source = reader.path
+        self._total = reader.expected_frames
+        self._frames = resumed
+        self._resumed = resumed
+        self._watch = watch
+        self._shown = Progress(
+            f"upscale {reader.path.name}", total=self._total, unit="frame", mode=mode, initial=resumed
+        )
+        self.reused = 0
+        """Frames that showed what an earlier one showed."""
+
+    def __enter__(self) -> Self:
+        self._shown.__enter__()
+        if self._resumed:
+            _log.info("%s: %d frames were done before, going on with the rest", self._source, self._resumed)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shown.__exit__(kind, error, trace)
+        if kind is None and self.reused:
+            _log.info("%s: %d of %d frames show what an earlier one showed", self._source, self.reused, self._frames)
+
+    def __call__(self, group: UpscaledGroup) -> None:
+        """Tell of a group that went through the network."""
+        self._frames += len(group.sources)
+        self.reused += group.reused
+        self._shown.update(len(group.sources), reused=self.reused)
+        if self._watch is not None:
+            self._watch(VideoProgress(frames=self._frames, total=self._total, group=group))

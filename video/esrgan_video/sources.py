@@ -42,4 +42,4 @@ def open_source(path: Path, options: VideoOptions) -> AnyReader:
         return ScriptReader(path, options.time_range)
     if is_animation(path):
         return PictureReader(animation_source(path), options.time_range)
-    return VideoReader(path, options.time_range, deinterlace=options.deinterlace)
+    return VideoReader(path, options.time_range, deinterlace=options.deinterlace, strict=options.strict)

@@ -17,6 +17,7 @@ from esrgan.errors import EsrganError
 from esrgan_video.cli import sweep, upscale, weights
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_NOTHING_LEFT = "nothing was left under the output's name"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EsrganError as error:
         sys.stderr.write(f"esrgan: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("esrgan: interrupted, nothing was left under the output's name\n")
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f"esrgan: interrupted, {str(interrupt) or _NOTHING_LEFT}\n")
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our standard output went away, as `head` does
         sys.stderr.close()

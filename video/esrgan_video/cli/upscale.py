@@ -125,6 +125,13 @@ def _add_video(group: Any) -> None:
     group.add_argument("--start", type=parse_time, help="start of a trial: seconds or [HH:]MM:SS[.fraction]")
     group.add_argument("--end", type=parse_time, help="end of a trial, in the input's time")
     group.add_argument("--frames", type=int, help="number of frames of a trial")
+    group.add_argument("--strict", action="store_true", help="stop at the first damaged packet or frame of the input")
+    group.add_argument(
+        "--restart", action="store_true", help="begin anew instead of going on with an unfinished output"
+    )
+    group.add_argument(
+        "--segment-frames", type=int, help="frames that are safe together from a crash (default: a minute's work)"
+    )
     group.add_argument(
         "--drop-unsupported", action="store_true", help="leave out streams that the container cannot hold"
     )
@@ -270,6 +277,9 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         deinterlace=given.deinterlace,
         rate=given.fps,
         drop_unsupported=given.drop_unsupported,
+        strict=given.strict,
+        restart=given.restart,
+        segment_frames=given.segment_frames,
         compare=given.compare,
         reuse=given.reuse,
         color_fix=given.color_fix,

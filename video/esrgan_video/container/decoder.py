@@ -35,14 +35,16 @@ class Decoder:
 
     Args:
         path: a file that FFmpeg can read.
+        strict: stop at the first packet or frame that is damaged.
 
     Raises:
         UsageError: no such file.
         MediaError: not a video, no video stream, or a codec without decoder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, strict: bool = False) -> None:
         self.path = path
+        self._strict = strict
         self.damaged_packets = 0
         """Packets that the demuxer or the decoder refused."""
         self.corrupt_frames = 0
@@ -70,7 +72,7 @@ class Decoder:
         recent: deque[int | None] = deque(maxlen=_RECENT)
         for frame in self._from(start):
             recent.append(frame.pts)
-            self.corrupt_frames += frame.is_corrupt
+            self._check(frame)
             yield frame
         if self._missing > 0 and recent and self._decodes_frames_in_parallel():
             yield from self._rest_after(recent)
@@ -139,7 +141,7 @@ class Decoder:
         is_behind = False
         for frame in self._decode():
             if is_behind and frame.pts not in recent:
-                self.corrupt_frames += frame.is_corrupt
+                self._check(frame)
                 yield frame
             is_behind = is_behind or frame.pts == last
         self.damaged_packets = max(counted, self.damaged_packets)  # most of these were counted the first time
@@ -177,7 +179,20 @@ class Decoder:
                 raise MediaError(f"cannot read {self.path} any further: {reason(error)}") from error
         yield None
 
+    def _check(self, frame: VideoFrame) -> None:
+        self.corrupt_frames += frame.is_corrupt
+        if self._strict and frame.is_corrupt:
+            raise MediaError(f"{self.path}: the frame at {_moment(frame)} is damaged: leave out --strict to go on")
+
     def _count(self, error: Exception) -> None:
         self.damaged_packets += 1
         self.last_error = reason(error)
         _log.debug("%s: damaged packet: %s", self.path, self.last_error)
+        if self._strict:
+            raise MediaError(
+                f"{self.path}: a damaged packet ({self.last_error}): leave out --strict to go on"
+            ) from error
+
+
+def _moment(frame: VideoFrame) -> str:
+    return "an unknown time" if frame.time is None else f"{frame.time:.3f} s"

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.codeccontext import VideoCodecContext
 
-_LONGEST_DELAY = 32
-"""Frames by which an encoder's decoding times may precede the first frame, generously."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class OutputVideo:
@@ -39,6 +36,8 @@ class OutputVideo:
     """Frames per second on average; a hint."""
     sample_aspect_ratio: Fraction | None
     """Width of a pixel over its height; `None` leaves it unsaid."""
+    threads: int = 0
+    """Threads of the encoder, see `usual_threads`; 0 leaves it to the encoder."""
 
     @classmethod
     def of(cls, info: VideoInfo, plan: EncoderPlan, width: int, height: int) -> OutputVideo:
@@ -64,6 +63,7 @@ class OutputVideo:
         context.width, context.height = self.width, self.height
         context.pix_fmt = self.plan.pix_fmt
         context.time_base = self.time_base
+        context.thread_count = self.threads
         context.thread_type = "AUTO"  # PyAV's own choice makes x264 cut each frame into slices
         context.field_order = self.plan.field_order
         tag(context, self.plan.colour)
@@ -100,6 +100,23 @@ class OutputVideo:
         return f"{said} with the options {options}: {reason(error)}"
 
 
+def usual_threads(encoder: str, height: int) -> int:
+    """As many threads as `encoder` itself would take on this machine, for encoders whose output depends on it.
+
+    Args:
+        encoder: FFmpeg's name of it.
+        height: rows of a frame.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if encoder in ("libx264", "libx264rgb"):
+        return max(1, min(cores * 3 // 2, height // 32, 128))
+    if encoder == "libx265":  # frames at once; how many threads share them changes nothing
+        return 1 + sum(cores >= step for step in (4, 8, 16, 32))
+    if encoder == "libsvtav1" or encoder.endswith(("_nvenc", "_qsv", "_vaapi", "_videotoolbox")):
+        return 0
+    return min(cores, 16)
+
+
 class VideoEncoder:
     """An encoder that is opened afresh, for one run of frames.
 
@@ -120,8 +137,7 @@ class VideoEncoder:
         video.configure(self._context)
         video.open(self._context)
         self._durations: dict[int, int] = {}
-        self._sent = (0, 0, 0)  # first and last time, number of frames
-        self._packets = 0
+        self._frames = self._packets = 0
 
     @property
     def extradata(self) -> bytes:
@@ -129,7 +145,10 @@ class VideoEncoder:
         return self._context.extradata or b""
 
     def packets(self, frames: Iterable[Frame]) -> Iterator[Packet[Any]]:
-        """Encode all frames; the packets come in order of decoding, with time, duration and decoding time.
+        """Encode all frames; the packets come in order of decoding, with time and duration.
+
+        Their decoding times are the encoder's own and not to be relied on: x265 gives any number where a video is
+        shorter than its lookahead.
 
         Raises:
             MediaError: the encoder fails, or did not give one packet per frame.
@@ -143,9 +162,8 @@ class VideoEncoder:
             yield from map(self._timed, self._encode(None))
         except av.error.FFmpegError as error:
             raise MediaError(f"{self._video.plan.encoder} failed: {reason(error)}") from error
-        count = self._sent[2]
-        if self._packets != count:
-            raise MediaError(f"{self._video.plan.encoder} made {self._packets} packets of {count} frames")
+        if self._packets != self._frames:
+            raise MediaError(f"{self._video.plan.encoder} made {self._packets} packets of {self._frames} frames")
 
     def _encode(self, frame: Frame | None) -> list[Packet[Any]]:
         """Hand over a frame, or empty the encoder; returns the packets that are ready."""
@@ -153,20 +171,10 @@ class VideoEncoder:
 
     def _note(self, frame: Frame) -> None:
         self._durations[frame.pts] = frame.duration or self._usual_duration
-        first, _, count = self._sent
-        self._sent = (first if count else frame.pts, frame.pts, count + 1)
+        self._frames += 1
 
     def _timed(self, packet: Packet[Any]) -> Packet[Any]:
         packet.time_base = self._video.time_base
-        if packet.pts is not None:
-            packet.duration = self._durations.pop(packet.pts, 0)
-            self._repair_decoding_time(packet, packet.pts)
+        packet.duration = self._durations.pop(packet.pts, 0) if packet.pts is not None else 0
         self._packets += 1
         return packet
-
-    def _repair_decoding_time(self, packet: Packet[Any], pts: int) -> None:
-        """Replace a decoding time that cannot be: x265 gives any number where a video is shorter than its lookahead."""
-        first, last, count = self._sent
-        earliest = first - (last - first) - _LONGEST_DELAY * self._usual_duration
-        if packet.dts is not None and not earliest <= packet.dts <= pts:
-            packet.dts = first - (count - self._packets)  # increasing, and before every frame

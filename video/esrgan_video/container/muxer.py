@@ -47,7 +47,7 @@ class VideoMuxer:
         streams: what becomes of the input's streams.
         time_range: the part of the input that the frames come from.
         shift: seconds that were taken off the frames' times.
-        expected_end: where the output will end, in seconds, if that is before the input's end: chapters are cut there.
+        end: where the output ends, in seconds, if that is before the input's end: chapters are cut there.
 
     Raises:
         UsageError: the encoder refuses the size or an option, or the container refuses the codec.
@@ -64,7 +64,7 @@ class VideoMuxer:
         streams: StreamPlan,
         time_range: TimeRange,
         shift: Fraction,
-        expected_end: Fraction | None = None,
+        end: Fraction | None = None,
     ) -> None:
         import av
 
@@ -82,7 +82,7 @@ class VideoMuxer:
             )
             self._video = self._add_streams()
             self._output.metadata.update(tags)
-            self._output.set_chapters(moved_chapters(self._copier.chapters, shift, expected_end))
+            self._output.set_chapters(moved_chapters(self._copier.chapters, shift, end))
             video.open(self._video.codec_context)
             self._write_header()
         except BaseException:
@@ -103,6 +103,11 @@ class VideoMuxer:
         if hasattr(self, "_output"):
             with contextlib.suppress(Exception):  # the file is thrown away: nothing is lost by a failing trailer
                 self._output.close()
+
+    @property
+    def extradata(self) -> bytes:
+        """The codec's headers, as the encoder of this machine makes them."""
+        return self._video.codec_context.extradata or b""
 
     def write(self, packets: Iterable[Packet[Any]]) -> int:
         """Write all packets in their order and the other streams with them, and finish the file.

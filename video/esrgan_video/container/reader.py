@@ -42,18 +42,26 @@ class VideoReader:
         time_range: the part to read. Where it has a start, or where the video starts before zero, all times are
             moved so that the first frame is at zero: see `shift`.
         deinterlace: what becomes of interlaced frames: one picture, one for each field, or `off`: they are left alone.
+        strict: stop at the first packet or frame that is damaged, with a `MediaError`.
 
     Raises:
         UsageError: no such file, or a range in which there is no frame.
         MediaError: not a video, no video stream, a codec without decoder, or no frame that can be decoded.
     """
 
-    def __init__(self, path: Path, time_range: TimeRange | None = None, *, deinterlace: Deinterlace = "frame") -> None:
+    def __init__(
+        self,
+        path: Path,
+        time_range: TimeRange | None = None,
+        *,
+        deinterlace: Deinterlace = "frame",
+        strict: bool = False,
+    ) -> None:
         self.path = path
         self.end = Fraction(0)
         """Moment at which the last frame that was read ends, in seconds, after the shift."""
         self._range = time_range or TimeRange()
-        self._decoder = Decoder(path)
+        self._decoder = Decoder(path, strict=strict)
         try:
             self._origin = Fraction(self._decoder.container.start_time or 0, 1_000_000)
             self._time_base = self._decoder.time_base

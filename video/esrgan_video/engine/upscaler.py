@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +79,18 @@ class Upscaler:
     def dtype(self) -> torch.dtype:
         """Precision of the convolutions."""
         return self._dtype
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What the result depends on: weights and precision, and how frames are cut."""
+        options = self._options
+        return {
+            "network": self.facts.architecture,
+            "weights": checksum(self._network),
+            "precision": str(self._dtype).removeprefix("torch."),
+            "tile": "by memory" if options.tile is None else str(options.tile),
+            "tile overlap": str(options.overlap),
+        }
 
     def plan(self, height: int, width: int) -> Plan:
         """How frames of `height` x `width` will be run with the memory that is free now.
@@ -190,6 +204,15 @@ class Upscaler:
         images = images.to(self._input_dtype(network)).contiguous(memory_format=torch.channels_last)
         with true_float32(self._device):
             return network(images).float()  # type: ignore[no-any-return]
+
+
+def checksum(network: nn.Module) -> str:
+    """The beginning of a hash of all parameters and buffers, as they are in memory."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _window(frame: Tensor, tile: Tile) -> Tensor:

@@ -1,0 +1,37 @@
+"""`Job`: what a journal belongs to, as named facts that are compared when work goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything that the result depends on."""
+
+    facts: Mapping[str, str]
+    """Input, settings, weights and versions, each under a name that a user understands."""
+    segment_frames: int
+    """Frames of each segment but the last."""
+    threads: int
+    """Threads of the encoder: some give other bits with another number of them."""
+
+    def changes(self, now: Mapping[str, str]) -> list[str]:
+        """What is no longer as it was, in words; empty if nothing changed."""
+        names = [*self.facts, *(name for name in now if name not in self.facts)]
+        return [
+            f"{name} ({self.facts.get(name, 'unset')} before, now {now.get(name, 'unset')})"
+            for name in names
+            if self.facts.get(name) != now.get(name)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return {"facts": dict(self.facts), "segment_frames": self.segment_frames, "threads": self.threads}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """From the journal."""
+        return cls(facts=record["facts"], segment_frames=record["segment_frames"], threads=record["threads"])

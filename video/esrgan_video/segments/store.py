@@ -1,0 +1,210 @@
+"""`SegmentStore`: the finished segments of one output, in a hidden folder beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esrgan.errors import FailedError, MediaError, UsageError
+from esrgan_video.segments.job import Job
+from esrgan_video.segments.joining import joined
+from esrgan_video.segments.journal import Completion, Journal, sync_folder
+from esrgan_video.segments.lock import locked
+from esrgan_video.segments.packets import Segment, checksum_of, write_segment
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+_log = logging.getLogger(__name__)
+
+_JOURNAL, _LOCK = "journal.jsonl", "lock"
+_OURS = (_JOURNAL, "journal.new", "*.segment", "*.part")
+"""What a store puts into its folder, beside the lock."""
+
+
+def folder_for(target: Path) -> Path:
+    """The folder of the segments of `target`."""
+    return target.with_name(f".{target.name}.esrgan")
+
+
+@contextlib.contextmanager
+def opened_store(target: Path, wanted: Job, *, restart: bool) -> Iterator[SegmentStore]:
+    """The store of `target`, with what an earlier run of the same job left in it.
+
+    Errors and interrupts that leave the block say what is kept. A store without segments leaves nothing behind.
+
+    Args:
+        target: the output.
+        wanted: the job as it would begin now. Where an earlier run settled `segment_frames` and `threads`, these stay.
+        restart: throw away what an earlier run left.
+
+    Raises:
+        UsageError: another run is at work on `target`, or an earlier one had another input or other settings.
+        MediaError: nothing can be written beside `target`.
+    """
+    folder = folder_for(target)
+    with contextlib.ExitStack() as stack:
+        with _writing(target):
+            folder.mkdir(exist_ok=True)
+            stack.callback(_remove_empty, folder)
+            stack.enter_context(locked(folder / _LOCK, target=target))
+            store = SegmentStore(folder, target, _journal(folder, wanted, target, restart=restart))
+            stack.callback(store.leave)
+        try:
+            yield store
+        except FailedError as error:
+            raise type(error)(f"{error}{store.kept('; ')}") from error
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(store.kept()) from error
+
+
+class SegmentStore:
+    """Finished segments and their journal; `opened_store` makes one.
+
+    A segment counts once it is whole on the disk and in the journal: killed at any moment, a store is in order.
+    """
+
+    def __init__(self, folder: Path, target: Path, journal: Journal) -> None:
+        self._folder = folder
+        self._target = target
+        self._journal = journal
+        for stale in folder.glob("*.part"):
+            stale.unlink()
+        for segment in list(journal.segments.values()):
+            if not _is_whole(self._path(segment.index), segment):
+                _log.warning("%s is damaged or gone: it is made again", self._path(segment.index))
+                journal.remove(segment.index)
+
+    @property
+    def job(self) -> Job:
+        """The job, as it was settled when it began."""
+        return self._journal.job
+
+    @property
+    def completion(self) -> Completion | None:
+        """Set when no segment is missing."""
+        return self._journal.completion
+
+    @property
+    def segments(self) -> Mapping[int, Segment]:
+        """Finished segments by their place."""
+        return self._journal.segments
+
+    @property
+    def scratch(self) -> Path:
+        """A place for a file that is gone when the store is left."""
+        return self._folder / "scratch.part"
+
+    @property
+    def frames(self) -> int:
+        """Frames in the finished segments."""
+        return sum(segment.frames for segment in self.segments.values())
+
+    @property
+    def end(self) -> int:
+        """Moment at which the last finished frame ends, in the video's time base."""
+        return max(segment.end for segment in self.segments.values())
+
+    def add(self, index: int, extradata: bytes, packets: Iterable[Packet[Any]]) -> None:
+        """Store a segment.
+
+        Args:
+            index: its place.
+            extradata: the codec's headers.
+            packets: its packets in order of decoding, at least one; what they raise leaves no trace.
+
+        Raises:
+            MediaError: the disk is full, or cannot be written to.
+        """
+        temporary = self._path(index).with_suffix(".part")
+        with _writing(self._target):
+            try:
+                segment = write_segment(temporary, index, extradata, packets)
+                temporary.replace(self._path(index))
+            finally:
+                temporary.unlink(missing_ok=True)
+            sync_folder(self._folder)
+            self._journal.add(segment)
+
+    def complete(self, frames: int, damaged_packets: int) -> None:
+        """Say that no segment is missing.
+
+        Raises:
+            MediaError: the segments do not have `frames` frames, or the disk is full.
+        """
+        if self.frames != frames or sorted(self.segments) != list(range(len(self.segments))):
+            raise MediaError(f"{frames} frames were decoded but {self.frames} encoded: this is a bug, please report it")
+        with _writing(self._target):
+            self._journal.complete(Completion(frames=frames, damaged_packets=damaged_packets))
+
+    def packets(self, *, extradata: bytes, step: int, time_base: Fraction) -> Iterator[Packet[Any]]:
+        """The packets of all segments as one video; see `joined`."""
+        segments = [(segment, self._path(index)) for index, segment in sorted(self.segments.items())]
+        return joined(segments, extradata=extradata, step=step, time_base=time_base)
+
+    def discard(self) -> None:
+        """Remove all segments: the output is whole under its name."""
+        _clear(self._folder)
+        self._journal.segments.clear()
+
+    def leave(self) -> None:
+        """Remove what is of no use to a later run."""
+        self.scratch.unlink(missing_ok=True)
+        if not self.segments:
+            _clear(self._folder)
+
+    def kept(self, before: str = "") -> str:
+        """What a later run will find, in words after `before`; empty if that is nothing."""
+        if not self.segments:
+            return ""
+        return f"{before}{self.frames} finished frames are kept in {self._folder}: the same command continues"
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.segment"
+
+
+def _journal(folder: Path, wanted: Job, target: Path, *, restart: bool) -> Journal:
+    """The journal to go on with."""
+    path = folder / _JOURNAL
+    journal = None if restart else Journal.load(path)
+    if journal is None or not journal.segments:
+        _clear(folder)
+        return Journal.start(path, wanted)
+    changes = journal.job.changes(wanted.facts)
+    if changes:
+        raise UsageError(
+            f"{target} was begun otherwise: {'; '.join(changes)}. Go back to that, or begin anew with --restart"
+        )
+    return journal
+
+
+def _is_whole(path: Path, segment: Segment) -> bool:
+    try:
+        return path.stat().st_size == segment.size and checksum_of(path) == segment.checksum
+    except OSError:
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Remove everything but the lock; the journal first, so that it never names what is gone."""
+    for pattern in _OURS:
+        for path in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # segments are kept in it
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MediaError(f"cannot write {target}: {error.strerror or error}") from error
