@@ -19,6 +19,7 @@ EXTRAS["dev"] = [
     *EXTRAS["all"],
     "hypothesis>=6.150",
     "mypy>=2.4",
+    "playwright>=1.65",
     "pytest>=9",
     "pytest-timeout>=2.4",
     "ruff>=0.17",
@@ -42,7 +43,11 @@ setup(
         for folder in PACKAGE_FOLDERS
         for package in find_packages(folder)
     },
-    package_data={"esrgan.weights": ["models/*.safetensors", "models/*.md"], "esrgan": ["py.typed"]},
+    package_data={
+        "esrgan": ["py.typed"],
+        "esrgan.weights": ["models/*.safetensors", "models/*.md"],
+        "esrgan_gradio": ["*.css"],
+    },
     install_requires=[
         "av>=19.0",
         "numpy>=2.0",

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from esrgan import __version__
 from esrgan.errors import EsrganError
-from esrgan_video.cli import sweep, upscale, weights
+from esrgan_video.cli import app, sweep, upscale, weights
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _NOTHING_LEFT = "nothing was left under the output's name"
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     upscale.add_parser(commands, parents=[common])
     weights.add_parsers(commands, parents=[common])
     sweep.add_parser(commands, parents=[common])
+    app.add_parser(commands, parents=[common])
     return parser
 
 
@@ -65,7 +66,7 @@ def _configure_logging(verbosity: int) -> None:
     handler = _BarAwareHandler()
     handler.setFormatter(logging.Formatter("esrgan: %(levelname)s: %(message)s"))
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    for name in ("esrgan", "esrgan_video"):
+    for name in ("esrgan", "esrgan_video", "esrgan_gradio"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)

@@ -1,0 +1,79 @@
+"""`Device`: one job at a time on the processor that the networks run on, and the networks that are ready there."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from esrgan.weights import LoadedNetwork
+    from esrgan_video.engine import Upscaler
+    from esrgan_video.engine.options import DType
+
+QUEUE = "device"
+"""Gradio's name for the queue in which all requests that compute wait."""
+
+_READY = 4
+"""Networks, and upscalers, that stay loaded."""
+_POLL = 0.1
+"""Seconds between two looks at whether a waiting job is still wanted."""
+
+
+class Device:
+    """Lends upscalers to one job at a time.
+
+    Gradio's queue alone does not keep jobs apart: it lets the next one start when a job is cancelled, which may be
+    a batch earlier than that job leaves the processor.
+
+    Args:
+        name: as for `EngineOptions.device`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._networks: OrderedDict[str, LoadedNetwork] = OrderedDict()
+        self._upscalers: OrderedDict[tuple[str, int | None], Upscaler] = OrderedDict()
+
+    @contextlib.contextmanager
+    def taken(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[bool]:
+        """Wait for the device, then keep it until the block ends; yields `False` if the wait was given up.
+
+        Args:
+            is_wanted: asked while waiting.
+        """
+        while not (held := self._lock.acquire(timeout=_POLL)) and is_wanted():
+            pass
+        try:
+            yield held
+        finally:
+            if held:
+                self._lock.release()
+
+    def network(self, source: str) -> LoadedNetwork:
+        """The network of a name or path, loaded if need be. Only for who has `taken` the device."""
+        from esrgan.weights import load_network
+
+        return _kept(self._networks, source, lambda: load_network(source, progress="none"))
+
+    def upscaler(self, source: str, tile: int | None = None) -> Upscaler:
+        """The network of a name or path at work. Only for who has `taken` the device."""
+        return _kept(self._upscalers, (source, tile), lambda: self.place(self.network(source), tile))
+
+    def place(self, network: LoadedNetwork, tile: int | None = None, dtype: DType = "auto") -> Upscaler:
+        """An upscaler that is not kept."""
+        from esrgan_video.engine import EngineOptions, Upscaler
+
+        return Upscaler(network, EngineOptions(device=self._name, tile=tile, dtype=dtype))
+
+
+def _kept[Key, Value](ready: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
+    if key not in ready:
+        ready[key] = make()
+    ready.move_to_end(key)
+    while len(ready) > _READY:
+        ready.popitem(last=False)
+    return ready[key]

@@ -1,0 +1,122 @@
+"""Upscaling one image for a visitor, with the pair of pictures that the slider shows."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from esrgan.errors import UsageError
+from esrgan_gradio.html import duration
+from esrgan_video.engine import Upscaler
+from esrgan_video.images import Pixels, StillImage, upscale_pixels, write_image
+from esrgan_video.size import OutputSize, resize
+
+MIN_SCALE, MAX_SCALE = 1.0, 8.0
+"""Output scales on offer."""
+SHOWN_SIDE = 2048
+"""Longest side, in pixels, of the pictures that the page shows; the file has all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureResult:
+    """An upscaled image, and what the page shows of it."""
+
+    file: Path
+    """The PNG, with all pixels, depth, alpha and metadata."""
+    before: Path
+    """The input, enlarged with a bicubic filter to the size of `after`."""
+    after: Path
+    """`file`, or a smaller copy where it is too large to show."""
+    source_size: tuple[int, int]
+    """Width and height of the input."""
+    size: tuple[int, int]
+    """Width and height of the output."""
+    seconds: float
+    """Time that the network took."""
+    where: str
+    """Device and precision."""
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        sizes = " to ".join(f"{width} × {height}" for width, height in (self.source_size, self.size))
+        return f"{sizes} pixels in {duration(self.seconds)} on {self.where}"
+
+
+def checked_scale(scale: object) -> float | None:
+    """An output scale that a visitor sent; `None` is the model's own.
+
+    Raises:
+        UsageError: not a number from `MIN_SCALE` to `MAX_SCALE`.
+    """
+    if scale is None:
+        return None
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not MIN_SCALE <= scale <= MAX_SCALE:
+        raise UsageError(f"the output scale must be {MIN_SCALE:g} to {MAX_SCALE:g}, got {scale!r}")
+    return float(scale)
+
+
+def checked_tile(tile: object) -> int | None:
+    """A tile side that a visitor sent; `None` leaves the choice to the engine, 0 keeps images whole.
+
+    Raises:
+        UsageError: not `None`, 0, or 32 to 4096 pixels.
+    """
+    if tile is None:
+        return None
+    whole = isinstance(tile, int | float) and not isinstance(tile, bool) and float(tile).is_integer()
+    if not whole or not (tile == 0 or 32 <= tile <= 4096):  # type: ignore[operator]
+        raise UsageError(f"the tile must be 0 (whole image) or 32 to 4096 pixels, got {tile!r}")
+    return int(tile)  # type: ignore[call-overload, no-any-return]
+
+
+def upscale_picture(
+    image: StillImage, upscaler: Upscaler, *, scale: float | None, folder: Path, stem: str
+) -> PictureResult:
+    """Upscale `image` as `esrgan upscale` does, and write what the page shows into `folder`.
+
+    Raises:
+        EngineError: the network cannot run, or memory does not suffice.
+    """
+    began = time.monotonic()
+    pixels = upscale_pixels(image.pixels, upscaler, OutputSize(scale=scale))
+    seconds = time.monotonic() - began
+    large = replace(image, pixels=pixels)
+    file = folder / f"{stem}_x{upscaler.scale if scale is None else scale:g}.png"
+    write_image(file, large)
+    height, width = shown_size(large.height, large.width)
+    before, after = folder / "before.png", file
+    write_image(before, replace(image, pixels=resized(image.pixels, height, width)))
+    if (height, width) != (large.height, large.width):
+        after = folder / "after.png"
+        write_image(after, replace(image, pixels=resized(pixels, height, width)))
+    return PictureResult(
+        file=file,
+        before=before,
+        after=after,
+        source_size=(image.width, image.height),
+        size=(large.width, large.height),
+        seconds=seconds,
+        where=f"{upscaler.device} ({str(upscaler.dtype).removeprefix('torch.')})",
+    )
+
+
+def shown_size(height: int, width: int, longest: int = SHOWN_SIDE) -> tuple[int, int]:
+    """Height and width, reduced alike so that neither is more than `longest`."""
+    ratio = min(1.0, longest / max(height, width))
+    return max(1, math.floor(height * ratio + 0.5)), max(1, math.floor(width * ratio + 0.5))
+
+
+def resized(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Bicubic resampling at the depth of `pixels`, `(H, W, C)` -> `(height, width, C)`."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    peak = np.iinfo(pixels.dtype).max
+    planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]  # (1, C, H, W)
+    large = resize(planes, height, width)[0].permute(1, 2, 0).clamp(0, peak).add_(0.5).floor_()
+    return large.numpy().astype(pixels.dtype)

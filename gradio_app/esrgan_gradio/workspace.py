@@ -1,0 +1,100 @@
+"""`Workspace`: the one folder in which uploads and results lie, and what may be read from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from esrgan.errors import UsageError
+
+_UNSAFE = re.compile(r"[^\w.+-]+")
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a visitor sent."""
+
+    path: Path
+    """Where it lies."""
+    name: str
+    """What it was called, for messages."""
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix, fit for a result's name."""
+        return _UNSAFE.sub("_", Path(self.name).stem)[:_NAME_LENGTH].strip("._") or "result"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folder of all uploads and results of one running app."""
+
+    root: Path
+    """The folder, also Gradio's own for uploads."""
+    max_bytes: int
+    """Largest file that is read."""
+    keep_seconds: float
+    """Age at which what is left of a job is removed."""
+
+    def admit(self, sent: object, what: str) -> Upload:
+        """The upload that a request names.
+
+        Args:
+            sent: Gradio's description of a file, as it came from the visitor: nothing in it is trusted.
+            what: what it is to be, for the message: "an image".
+
+        Raises:
+            UsageError: nothing was sent, the file is not an upload of this app, is gone, or is too large.
+        """
+        if sent is None:
+            raise UsageError(f"choose {what} first")
+        path = sent.get("path") if isinstance(sent, Mapping) else None
+        if not isinstance(path, str):
+            raise UsageError(f"{what} must be sent as a file")
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(os.path.realpath(self.root)):
+            raise UsageError(f"{what} must be an uploaded file; {path!r} is not one")
+        if not real.is_file():
+            raise UsageError(f"the upload {real.name} is gone, files are removed after a while: send it again")
+        if real.stat().st_size > self.max_bytes:
+            raise UsageError(f"{real.name} is larger than the {self.max_bytes / 1e6:g} MB that are taken here")
+        # The name that the request says is the visitor's; the file's own is what is left of it.
+        return Upload(real, real.name)
+
+    def job(self) -> Path:
+        """A new folder for one request; nobody can guess its name."""
+        self._prune()
+        folder = self.root / f"job-{secrets.token_urlsafe(16)}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def _prune(self) -> None:
+        """Remove folders of old jobs. Gradio removes the files that it served, but not their folders."""
+        limit = time.time() - self.keep_seconds
+        for folder in self.root.glob("job-*"):
+            with contextlib.suppress(OSError):
+                if newest(folder) < limit:
+                    shutil.rmtree(folder)
+
+
+def newest(folder: Path) -> float:
+    """When anything in `folder` was last changed, in seconds since the epoch."""
+    return max(entry.stat().st_mtime for entry in (folder, *folder.rglob("*")))
+
+
+def borrow(upload: Upload, folder: Path, suffix: str) -> Path:
+    """A name of our own for an upload, in a job's folder, so that it stays while the job runs."""
+    own = folder / f"input{suffix}"
+    try:
+        own.hardlink_to(upload.path)
+    except OSError:
+        shutil.copyfile(upload.path, own)
+    return own
