@@ -18,6 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 from esrgan_gradio import AppOptions
 from esrgan_gradio.launch import served
 
+_log = logging.getLogger(__name__)
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 WIDTHS = {390: 844, 1280: 900}
@@ -97,7 +99,7 @@ def main() -> None:
             page.wait_for_timeout(700)  # pictures fade in
             path = given.folder / f"{tab}-{width}-{theme}.png"
             page.screenshot(path=path, full_page=True)
-            logging.info("%s", path)
+            _log.info("%s", path)
             page.close()
         browser.close()
 

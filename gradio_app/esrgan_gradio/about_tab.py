@@ -24,9 +24,9 @@ def add_about_tab(services: Services) -> None:
     with gr.Tab("About the model", id="about"), gr.Row(elem_classes="panes"):
         with gr.Column(scale=5, min_width=320):
             model = gr.Dropdown(names, value=services.catalogue.default, label="Model", elem_id="about-model")
-            facts = gr.HTML(listed_facts(services, services.catalogue.default), elem_id="about-facts")
+            facts = gr.HTML(listed_facts(services, services.catalogue.default), elem_id="about-facts", padding=False)
             load = gr.Button("Read the weights", elem_id="about-load")
-            gr.HTML(_service_facts(services), elem_id="about-service")
+            gr.HTML(_service_facts(services), elem_id="about-service", padding=False)
         with gr.Column(scale=6, min_width=320):
             card = gr.Markdown(
                 model_card(services, services.catalogue.default), elem_id="about-card", elem_classes="card"
@@ -39,7 +39,7 @@ def add_about_tab(services: Services) -> None:
                 upscaler = services.device.upscaler(source)
                 rows = [
                     *_listing(services, name),
-                    *describe(upscaler.facts),
+                    *(row for row in describe(upscaler.facts) if row[0] != "scale"),
                     ("runs on", f"{upscaler.device} in {str(upscaler.dtype).removeprefix('torch.')}"),
                 ]
         return table(rows, caption=name)

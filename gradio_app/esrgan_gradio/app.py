@@ -49,7 +49,7 @@ def build_app(options: AppOptions, folder: Path) -> Any:
     )
     keep = options.keep_seconds
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(min(60, keep), keep)) as app:
-        gr.HTML(_INTRODUCTION)
+        gr.HTML(_INTRODUCTION, padding=False)
         with gr.Tabs():
             add_image_tab(services)
             add_video_tab(services)

@@ -28,7 +28,7 @@ SHEET_CROP = 96
 _COLUMNS = 3
 _CELL = 384
 """Side of a picture on the sheet, in pixels."""
-_LABEL, _GAP = 44, 12
+_LABEL, _GAP, _TOP = 44, 12, 76
 _WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
@@ -105,12 +105,12 @@ def contact_sheet(device: Device, image: StillImage, networks: tuple[LoadedNetwo
     dtype = dtype_name(device.place(networks[0]).dtype)
     cells = [upscale_pixels(crop, device.place(interpolate(*networks, alpha), dtype=dtype)) for alpha in ALPHAS]
     rows = math.ceil(len(ALPHAS) / _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * (_CELL + _GAP) + _GAP, rows * (_CELL + _LABEL + _GAP) + _GAP), (250, 250, 250))
+    sheet = Image.new("RGB", (_COLUMNS * (_CELL + _GAP) + _GAP, rows * (_CELL + _LABEL + _GAP) + _TOP), (250, 250, 250))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(26)
     for number, (alpha, cell) in enumerate(zip(ALPHAS, cells, strict=True)):
         left = _GAP + number % _COLUMNS * (_CELL + _GAP)
-        top = _GAP + number // _COLUMNS * (_CELL + _LABEL + _GAP)
-        pen.text((left + 2, top + 6), f"α = {alpha:g}", (24, 24, 27), font)
+        top = _TOP + number // _COLUMNS * (_CELL + _LABEL + _GAP)
+        pen.text((left + 2, top + 6), f"alpha {alpha:g}", (24, 24, 27), font)
         sheet.paste(_cell(cell), (left, top + _LABEL))
     sheet.save(path, "PNG")
 

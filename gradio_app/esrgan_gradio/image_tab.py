@@ -44,7 +44,7 @@ def add_image_tab(services: Services) -> None:
                     MAX_SCALE,
                     value=own_scale(services, catalogue.default),
                     step=0.1,
-                    label="Output scale",
+                    label="Scale",
                     elem_id="image-scale",
                 )
                 tile = gr.Dropdown(TILES, value="auto", label="Tile", elem_id="image-tile")
@@ -66,7 +66,7 @@ def add_image_tab(services: Services) -> None:
                 buttons=["fullscreen"],
                 elem_id="image-slider",
             )
-            state = gr.HTML(status(WAITING), elem_id="image-status", elem_classes="status")
+            state = gr.HTML(status(WAITING), elem_id="image-status", elem_classes="status", padding=False)
             download = gr.DownloadButton("Download PNG", interactive=False, elem_id="image-download")
 
     def upscale(sent: object, name: object, scale: object, tile: object) -> tuple[Any, ...]:

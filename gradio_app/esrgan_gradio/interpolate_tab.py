@@ -33,8 +33,8 @@ def add_interpolate_tab(services: Services) -> None:
                 elem_id="blend-source",
             )
             with gr.Row(elem_classes="pair"):
-                first = gr.Dropdown(names, value=first_name, label="First network, α = 0", elem_id="blend-first")
-                second = gr.Dropdown(names, value=second_name, label="Second network, α = 1", elem_id="blend-second")
+                first = gr.Dropdown(names, value=first_name, label="First (α = 0)", elem_id="blend-first")
+                second = gr.Dropdown(names, value=second_name, label="Second (α = 1)", elem_id="blend-second")
             with gr.Accordion("Weights of your own", open=False):
                 own_first = gr.File(
                     label="In place of the first", file_types=_WEIGHTS, height=110, elem_id="blend-own-first"
@@ -44,7 +44,7 @@ def add_interpolate_tab(services: Services) -> None:
                 )
             alpha = gr.Slider(0, 1, value=0.5, step=0.05, label="α", elem_id="blend-alpha")
             with gr.Row(elem_classes="pair"):
-                run = gr.Button("Upscale at this α", variant="primary", elem_id="blend-run")
+                run = gr.Button("Upscale at α", variant="primary", elem_id="blend-run")
                 sheet_run = gr.Button("Contact sheet", elem_id="sheet-run")
             gr.Examples(
                 [[str(example_pictures(services.workspace.root / "examples")[0])]],
@@ -64,7 +64,10 @@ def add_interpolate_tab(services: Services) -> None:
                 elem_id="blend-slider",
             )
             state = gr.HTML(
-                status(_first_words(first_name, second_name)), elem_id="blend-status", elem_classes="status"
+                status(_first_words(first_name, second_name)),
+                elem_id="blend-status",
+                elem_classes="status",
+                padding=False,
             )
             download = gr.DownloadButton("Download PNG", interactive=False, elem_id="blend-download")
             sheet = gr.Image(

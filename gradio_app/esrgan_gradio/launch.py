@@ -58,7 +58,7 @@ def served(options: AppOptions) -> Iterator[str]:
                 show_error=True,
                 max_file_size=options.max_bytes,
                 allowed_paths=[],
-                footer_links=["api", "settings"],
+                footer_links=["api"],
                 run_history=False,
                 enable_monitoring=False,
                 ssr_mode=False,

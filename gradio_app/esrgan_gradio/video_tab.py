@@ -40,7 +40,7 @@ def add_video_tab(services: Services) -> None:
                 height=130,
                 elem_id="video-source",
             )
-            plan = gr.HTML(NO_PLAN, elem_id="video-plan")
+            plan = gr.HTML(NO_PLAN, elem_id="video-plan", padding=False)
             model = gr.Dropdown(catalogue.names, value=catalogue.default, label="Model", elem_id="video-model")
             with gr.Row(elem_classes="pair"):
                 scale = gr.Slider(
@@ -48,7 +48,7 @@ def add_video_tab(services: Services) -> None:
                     MAX_SCALE,
                     value=own_scale(services, catalogue.default),
                     step=0.1,
-                    label="Output scale",
+                    label="Scale",
                     elem_id="video-scale",
                 )
                 trial = gr.Dropdown(TRIALS, value=0, label="Part", elem_id="video-trial")
@@ -62,7 +62,9 @@ def add_video_tab(services: Services) -> None:
                     label="Container",
                     elem_id="video-container",
                 )
-                drop = gr.Checkbox(label="Leave out what does not fit", value=False, elem_id="video-drop")
+                drop = gr.Checkbox(
+                    label="Leave out what does not fit", value=False, min_width=140, elem_id="video-drop"
+                )
             with gr.Row(elem_classes="pair"):
                 run = gr.Button("Upscale video", variant="primary", elem_id="video-run")
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="video-stop")
@@ -83,7 +85,7 @@ def add_video_tab(services: Services) -> None:
                 buttons=["fullscreen"],
                 elem_id="video-still",
             )
-            state = gr.HTML(status(WAITING), elem_id="video-status", elem_classes="status")
+            state = gr.HTML(status(WAITING), elem_id="video-status", elem_classes="status", padding=False)
             download = gr.DownloadButton("Download the full-quality file", interactive=False, elem_id="video-download")
             result = gr.Video(
                 label="Result, as this browser can play it",
