@@ -86,8 +86,8 @@ def _notes(choice: Choice, request: VideoRequest) -> Iterator[str]:
         yield f"A trial: the first {duration(request.trial_seconds)} only."
     if info.layout.alpha or info.metadata.get("alpha_mode", info.metadata.get("ALPHA_MODE")) == "1":
         yield "Its transparency is left out."
-    if info.interlaced:
-        yield "It is interlaced: fields are upscaled as they are."
+    if info.deinterlaced:
+        yield "It is interlaced: its fields become whole pictures."
     yield "Frame times, colour tags, aspect ratio, rotation, chapters and tags are kept."
 
 
