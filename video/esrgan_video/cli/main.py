@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from esrgan import __version__
 from esrgan.errors import EsrganError
-from esrgan_video.cli import app, sweep, upscale, weights
+from esrgan_video.cli import app, sweep, upscale, verify, weights
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _NOTHING_LEFT = "nothing was left under the output's name"
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for debugging")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     upscale.add_parser(commands, parents=[common])
+    verify.add_parser(commands, parents=[common])
     weights.add_parsers(commands, parents=[common])
     sweep.add_parser(commands, parents=[common])
     app.add_parser(commands, parents=[common])

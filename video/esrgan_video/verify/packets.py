@@ -1,0 +1,214 @@
+"""`PacketComparison`: the packets of one stream of the input against those of its copy, in step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from esrgan_video.verify.media import seconds
+from esrgan_video.verify.report import Check, check
+from esrgan_video.verify.subtitle_text import plain_text
+from esrgan_video.verify.tally import Tally, TimeTally, text_of
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
+
+_CLOCK_STEP = 1
+"""Seconds that times may step back before a new clock begins."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What is kept of a packet until its partner arrives."""
+
+    payload: bytes
+    time: Fraction | None
+    duration: Fraction
+    is_keyframe: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the input that the output has, on the input's clock, and how its times were moved."""
+
+    start: Fraction | None
+    """Packets that begin before are left out."""
+    end: Fraction | None
+    """Packets that begin then or later are left out."""
+    shift: Fraction
+    """Seconds that the output's times are later."""
+
+
+class PacketComparison:
+    """Compares a stream with its copy. Of each packet a digest and its time are kept until the other file's comes.
+
+    Args:
+        source: the input's stream.
+        target: the output's.
+    """
+
+    def __init__(self, source: Stream, target: Stream) -> None:
+        self._streams: tuple[Any, Any] = source, target
+        self._is_text = source.type == "subtitle" and _codec(source) != _codec(target)
+        self._is_subtitle = source.type == "subtitle"
+        self._is_video = source.type == "video"
+        self._is_raw = _codec(source).startswith("pcm_")  # containers cut raw sound as they like
+        self._queues: tuple[deque[_Item], deque[_Item]] = deque(), deque()
+        self._times = TimeTally(seconds(target.time_base))
+        self._ends = TimeTally(seconds(target.time_base))
+        self._payloads = Tally()
+        self._lost, self._added = Tally(), Tally()
+        self._counts = [0, 0]
+        self._window: Window | None = None
+        self._last: Fraction | None = None
+        self._shifts: list[Fraction] = []
+        self._corrected = 0
+        self._has_begun = False
+
+    def open_window(self, window: Window) -> None:
+        """Say which part is compared: nothing is, before."""
+        self._window = window
+        self._shifts = [window.shift]
+        self._drain()
+
+    def close_window(self, end: Fraction) -> None:
+        """Leave out packets of the input that begin at `end` or later and were not compared yet."""
+        kept = [item for item in self._queues[0] if item.time is None or item.time < end]
+        self._queues[0].clear()
+        self._queues[0].extend(kept)
+
+    def feed(self, packet: Packet[Any], *, is_target: bool) -> None:
+        """Take a packet of the input, or of the output."""
+        queue = self._queues[is_target]
+        for item in self._items(packet, self._streams[is_target]):
+            queue.append(item)
+        if self._window is not None:
+            self._drain()
+
+    def _items(self, packet: Packet[Any], stream: Any) -> Iterator[_Item]:
+        unit = seconds(packet.time_base)
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        time = None if stamp is None else stamp * unit
+        if self._is_subtitle and _codec(stream) == "mov_text" and packet.size <= 2:
+            return  # a pause
+        payload = plain_text(packet) if self._is_text else _payload(bytes(packet), _codec(stream))
+        if self._is_text and not payload:
+            return
+        digest = payload if len(payload) <= 16 or self._is_raw else hashlib.blake2b(payload, digest_size=16).digest()
+        yield _Item(digest, time, (packet.duration or 0) * unit, packet.is_keyframe)
+
+    def _drain(self) -> None:
+        sources, targets = self._queues
+        while sources and not self._is_inside(sources[0]):
+            sources.popleft()
+        while sources and targets:
+            self._counts[0] += 1
+            self._counts[1] += 1
+            source, target = sources.popleft(), targets.popleft()
+            if self._is_raw:
+                source, target = self._cut(source, target)
+            self._compare(source, target)
+            while sources and not self._is_inside(sources[0]):
+                sources.popleft()
+
+    def _cut(self, source: _Item, target: _Item) -> tuple[_Item, _Item]:
+        """Both packets at the length of the shorter one; the rest of the other goes back to its queue."""
+        size = min(len(source.payload), len(target.payload))
+        for item, queue in zip((source, target), self._queues, strict=True):
+            if len(item.payload) > size:
+                queue.appendleft(replace(item, payload=item.payload[size:], time=None))
+        return replace(source, payload=source.payload[:size]), replace(target, payload=target.payload[:size])
+
+    def _is_inside(self, item: _Item) -> bool:
+        window = self._window
+        if window is None:
+            return True
+        if window.start is not None and item.time is not None and item.time < window.start:
+            return False
+        if window.end is not None and item.time is not None and item.time >= window.end:
+            return False
+        if window.start is not None and self._is_video and not self._has_begun and not item.is_keyframe:
+            return False
+        self._has_begun = True
+        return True
+
+    def _compare(self, source: _Item, target: _Item) -> None:
+        if source.payload != target.payload:
+            self._payloads.add("packet" if source.time is None else f"at {text_of(source.time)}")
+        if source.time is None or target.time is None:
+            return
+        steps_back = self._last is not None and source.time <= self._last and not self._is_video
+        self._last = source.time
+        expected = min((source.time + shift for shift in self._shifts), key=lambda time: abs(time - target.time))  # type: ignore[operator]
+        if steps_back and expected != target.time:
+            self._corrected += 1
+            self._shifts = [target.time - source.time, *self._shifts][:3]
+            return
+        self._times.add(expected, target.time)
+        if self._is_subtitle and source.duration:
+            self._ends.add(expected + source.duration, target.time + target.duration)
+
+    def finish(self) -> None:
+        """Count what is left over."""
+        for queue, tally, place in zip(self._queues, (self._lost, self._added), (0, 1), strict=True):
+            for item in queue:
+                if place == 0 and not self._is_inside(item):
+                    continue
+                self._counts[place] += 1
+                tally.add("packet" if item.time is None else f"at {text_of(item.time)}")
+
+    def checks(self, subject: str) -> list[Check]:
+        """What was found."""
+        kind = "lines" if self._is_text else "packets"
+        equal = "same text" if self._is_text else "byte-equal"
+        faults = []
+        if self._lost:
+            faults.append(f"{self._lost.count} missing, the first {self._lost.first}")
+        if self._added:
+            faults.append(f"{self._added.count} too many, the first {self._added.first}")
+        if self._payloads:
+            faults.append(f"{self._payloads.count} differ, the first {self._payloads.first}")
+        found = "; ".join([f"{self._counts[1]} {kind}", *faults])
+        results = [check(kind, f"{self._counts[0]} {kind}, {equal}", found, not faults, subject)]
+        text = str(self._times) + (f", {self._corrected} that stepped back corrected" if self._corrected else "")
+        results.append(check("start times", "those of the input, relative to the video", text, not self._times.wrong,
+                             subject))  # fmt: skip
+        if self._is_subtitle:
+            results.append(check("end times", "those of the input", str(self._ends), not self._ends.wrong, subject))
+        return results
+
+
+def _codec(stream: Any) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+
+
+def _payload(data: bytes, codec: str) -> bytes:
+    """The content without the framing that containers change."""
+    if codec == "aac" and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:  # ADTS, ISO/IEC 13818-7
+        return data[7 if data[1] & 1 else 9 :]
+    if codec in ("h264", "hevc"):
+        return b"".join(_units(data))
+    return data
+
+
+def _units(data: bytes) -> Iterator[bytes]:
+    """NAL units after start codes or after four bytes of length; `data` itself where it is neither."""
+    if data.startswith((b"\0\0\0\1", b"\0\0\1")):
+        for unit in data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
+            yield unit.rstrip(b"\0")
+        return
+    place = 0
+    units = []
+    while place + 4 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        units.append(data[place + 4 : place + 4 + size])
+        place += 4 + size
+    if place == len(data):
+        yield from (unit.rstrip(b"\0") for unit in units)
+    else:
+        yield data

@@ -1,0 +1,98 @@
+"""Chapters, and the tags of the file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from esrgan_video.verify.media import seconds
+from esrgan_video.verify.report import Check, check, not_applicable
+from esrgan_video.verify.tally import TimeTally
+
+_OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+"""Tags that describe the file itself: another file has others."""
+_CHAPTER_TICK = {".mkv": Fraction(1, 10**9), ".webm": Fraction(1, 10**9)}
+_MP4_CHAPTER_TICK = Fraction(1, 1000)
+
+
+def chapter_checks(
+    before: list[Any], after: list[Any], target: Path, shift: Fraction, end: Fraction | None
+) -> Iterator[Check]:
+    """Titles and times of chapters.
+
+    Args:
+        before: the input's.
+        after: the output's.
+        target: the output's file.
+        shift: seconds that the output's times are later.
+        end: where the output ends in its own seconds, if that is before the input's end; chapters are cut there.
+    """
+    wanted = list(_moved(before, shift, end))
+    if not wanted and not after:
+        yield not_applicable("chapters", "none", "none", "file")
+        return
+    titles = [title for *_, title in wanted]
+    found = [_title(chapter) for chapter in after]
+    yield check("chapters", _listed(titles), _listed(found), titles == found, "file")
+    if len(wanted) != len(after):
+        return
+    tally = TimeTally(_CHAPTER_TICK.get(target.suffix.lower(), _MP4_CHAPTER_TICK))
+    is_last = len(wanted) - 1
+    for number, ((first, last, _), chapter) in enumerate(zip(wanted, after, strict=True)):
+        unit = seconds(chapter["time_base"])
+        tally.add(first, chapter["start"] * unit)
+        if not (number == is_last and end is not None):  # where a trial ends was not known when they were written
+            tally.add(last, chapter["end"] * unit)
+    yield check("chapter times", "those of the input", str(tally), not tally.wrong, "file")
+
+
+def _moved(chapters: list[Any], shift: Fraction, end: Fraction | None) -> Iterator[tuple[Fraction, Fraction, str]]:
+    for chapter in chapters:
+        unit = seconds(chapter["time_base"])
+        first, last = chapter["start"] * unit + shift, chapter["end"] * unit + shift
+        if end is not None and first >= end:
+            continue
+        if last > 0 or first == last >= 0:
+            yield max(Fraction(0), first), last if end is None else min(last, end), _title(chapter)
+
+
+def _title(chapter: Any) -> str:
+    return {key.lower(): str(value) for key, value in chapter["metadata"].items()}.get("title", "")
+
+
+def _listed(titles: list[str]) -> str:
+    shown = ", ".join(repr(title) for title in titles[:3])
+    return f"{len(titles)}: {shown}{', …' if len(titles) > 3 else ''}" if titles else "none"
+
+
+def tag_check(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
+    """Tags of the file, names without regard to case; dates by what they mean."""
+    wanted = {name.lower(): value for name, value in before.items() if name.lower() not in _OF_THE_FILE}
+    found = {name.lower(): value for name, value in after.items()}
+    if not wanted:
+        return not_applicable("tags", "none", f"{len(found.keys() - _OF_THE_FILE)}", "file")
+    lost = [name for name, value in wanted.items() if not _means(value, _value(found, name))]
+    text = f"{len(wanted) - len(lost)} of {len(wanted)}" + (f", without {', '.join(lost)}" if lost else "")
+    return check("tags", ", ".join(sorted(wanted)), text, not lost, "file")
+
+
+def _value(tags: Mapping[str, str], name: str) -> str | None:
+    """A tag; a name may have a language behind it, which not every container writes."""
+    return tags.get(name, tags.get(name.partition("-")[0]))
+
+
+def _means(expected: str, found: str | None) -> bool:
+    return found is not None and (
+        expected == found or (_date(expected) is not None and _date(expected) == _date(found))
+    )
+
+
+def _date(text: str) -> dt.datetime | None:
+    try:
+        date = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=dt.UTC)

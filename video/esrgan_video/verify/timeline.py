@@ -1,0 +1,151 @@
+"""Which frames the output must have, and which of those it has belongs to which."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from esrgan.errors import UsageError
+from esrgan_video.verify.media import Media, Timed
+
+_FALLBACK_RATE = Fraction(25)
+_SEARCH_MARGIN = 2
+"""Seconds before a trial's start at which decoding begins."""
+_NEAR = Fraction(9, 20)
+"""Share of the distance to the next frame within which a frame at another time is the same frame, misplaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The part of the input that was upscaled, in the words of `esrgan upscale`.
+
+    Raises:
+        UsageError: an end that is not after the start, or fewer than one frame.
+    """
+
+    start: Fraction | None = None
+    """First moment, in seconds from the beginning of the file; `None` is the beginning."""
+    end: Fraction | None = None
+    """First moment that was left out; `None` is the end."""
+    frames: int | None = None
+    """Most frames."""
+
+    def __post_init__(self) -> None:
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError(f"--end must be after --start, got {float(self.start or 0):g} s to {float(self.end):g} s")
+        if self.frames is not None and self.frames < 1:
+            raise UsageError(f"--frames must be at least 1, got {self.frames}")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A frame that the output must have."""
+
+    source: Timed
+    """The input's frame that it is made of."""
+    time: Fraction
+    """When it is shown, on the input's clock, in seconds."""
+    gap: Fraction
+    """How long until the next, in seconds."""
+    is_free: bool
+    """Whether the input's time says nothing, because it is missing or steps back."""
+
+
+def selected(media: Media, trial: Trial) -> Iterator[Timed]:
+    """The frames of the trial, each with a time: missing ones follow from the frame rate."""
+    start = media.origin + trial.start if trial.start else None
+    end = None if trial.end is None else media.origin + trial.end
+    chosen = (timed for timed in _from(media, start) if timed.time is None or start is None or timed.time >= start)
+    period = 1 / (media.rate or _FALLBACK_RATE)
+    last: Timed | None = None
+    for timed in itertools.islice(chosen, trial.frames):
+        if timed.time is None:
+            after = Fraction(0) if last is None or last.time is None else last.time + (last.duration or period)
+            timed = replace(timed, time=after)
+        if end is not None and timed.time is not None and timed.time >= end:
+            return
+        last = timed
+        yield timed
+
+
+def _from(media: Media, start: Fraction | None) -> Iterator[Timed]:
+    """Frames from one that is not after `start`."""
+    if start is not None and start > _SEARCH_MARGIN:
+        media.skip_to(start - _SEARCH_MARGIN)
+        frames = media.frames()
+        first = next(frames, None)
+        if first is not None and first.time is not None and first.time <= start:
+            return itertools.chain([first], frames)
+        media.restart()
+    return media.frames()
+
+
+def expected_frames(frames: Iterator[Timed], period: Fraction, *, per_field: bool) -> Iterator[Expected]:
+    """What the output must have: a frame for each of the input, or one for each field, the second one midway.
+
+    Args:
+        frames: of the input, with their times.
+        period: seconds between two frames on average.
+        per_field: whether there are two frames for each.
+    """
+    previous: Fraction | None = None
+    gap = period
+    for timed, following in itertools.pairwise(itertools.chain(frames, [None])):
+        assert timed is not None
+        time = _time(timed)
+        until_next = Fraction(0) if following is None else _time(following) - time
+        gap = until_next if until_next > 0 else gap
+        is_free = previous is not None and time <= previous
+        if per_field:
+            yield Expected(timed, time, gap / 2, is_free)
+            yield Expected(timed, time + gap / 2, gap / 2, is_free=False)
+        else:
+            yield Expected(timed, time, gap, is_free)
+        previous = time
+
+
+def align(
+    expected: Iterator[Expected], found: Iterator[Timed], shift: Fraction
+) -> Iterator[tuple[Expected | None, Timed | None, Fraction]]:
+    """Pair expected and found frames by their times.
+
+    Args:
+        expected: in order.
+        found: in order.
+        shift: seconds that the output's times are later than the input's.
+
+    Yields:
+        The expected frame, the found one, and the shift that holds for the pair; `None` for one that has no partner.
+    """
+    wanted, given = next(expected, None), next(found, None)
+    shifts = [shift]
+    while wanted is not None or given is not None:
+        if wanted is None or given is None:
+            yield wanted, given, shifts[0]
+            wanted, given = next(expected, None), next(found, None)
+            continue
+        apart = _time(given) - wanted.time
+        if wanted.is_free:
+            shifts = [apart, *shifts][:3]
+        best = _nearest(shifts, apart)
+        distance = apart - best
+        if abs(distance) <= wanted.gap * _NEAR:
+            shifts = [best, *(value for value in shifts if value != best)]
+            yield wanted, given, best
+            wanted, given = next(expected, None), next(found, None)
+        elif distance > 0:
+            yield wanted, None, shifts[0]
+            wanted = next(expected, None)
+        else:
+            yield None, given, shifts[0]
+            given = next(found, None)
+
+
+def _nearest(values: list[Fraction], wanted: Fraction) -> Fraction:
+    return min(values, key=lambda value: abs(wanted - value))
+
+
+def _time(timed: Timed) -> Fraction:
+    return timed.time if timed.time is not None else Fraction(0)
