@@ -23,7 +23,13 @@ _ITUNES = frozenset({
 
 def container_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The file's tags without those that the muxer writes itself."""
-    return {key: value for key, value in tags.items() if key.lower() not in _WRITTEN_BY_MUXER}
+    return {key: _once(value) for key, value in tags.items() if key.lower() not in _WRITTEN_BY_MUXER}
+
+
+def _once(value: str) -> str:
+    """A value that the file says twice, as MP4 may say the date of creation; FFmpeg joins the two with a semicolon."""
+    first, *others = value.split(";")
+    return first if others and all(other == first for other in others) else value
 
 
 def video_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,8 @@ from esrgan_video.verify.tally import TimeTally
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 """Tags that describe the file itself: another file has others."""
 _CHAPTER_TICK = {".mkv": Fraction(1, 10**9), ".webm": Fraction(1, 10**9)}
+_NO_DATE = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+"""What is written where the date is not known."""
 _MP4_CHAPTER_TICK = Fraction(1, 1000)
 
 
@@ -39,14 +42,19 @@ def chapter_checks(
     yield check("chapters", _listed(titles), _listed(found), titles == found, "file")
     if len(wanted) != len(after):
         return
+    is_mp4 = target.suffix.lower() not in _CHAPTER_TICK
     tally = TimeTally(_CHAPTER_TICK.get(target.suffix.lower(), _MP4_CHAPTER_TICK))
-    is_last = len(wanted) - 1
-    for number, ((first, last, _), chapter) in enumerate(zip(wanted, after, strict=True)):
+    gaps = 0
+    starts = [first for first, *_ in wanted[1:]]
+    for (first, last, _), following, chapter in itertools.zip_longest(wanted, starts, after):
         unit = seconds(chapter["time_base"])
         tally.add(first, chapter["start"] * unit)
-        if not (number == is_last and end is not None):  # where a trial ends was not known when they were written
+        if is_mp4 and following is not None and chapter["end"] * unit == following != last:
+            gaps += 1
+        elif following is not None or end is None:  # where a trial ends was not known when they were written
             tally.add(last, chapter["end"] * unit)
-    yield check("chapter times", "those of the input", str(tally), not tally.wrong, "file")
+    text = f"{tally}, {gaps} lasting to the next, as MP4 has it" if gaps else str(tally)
+    yield check("chapter times", "those of the input", text, not tally.wrong, "file")
 
 
 def _moved(chapters: list[Any], shift: Fraction, end: Fraction | None) -> Iterator[tuple[Fraction, Fraction, str]]:
@@ -70,7 +78,11 @@ def _listed(titles: list[str]) -> str:
 
 def tag_check(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
     """Tags of the file, names without regard to case; dates by what they mean."""
-    wanted = {name.lower(): value for name, value in before.items() if name.lower() not in _OF_THE_FILE}
+    wanted = {
+        name.lower(): value
+        for name, value in before.items()
+        if name.lower() not in _OF_THE_FILE and not (name.lower() == "creation_time" and _date(value) == _NO_DATE)
+    }
     found = {name.lower(): value for name, value in after.items()}
     if not wanted:
         return not_applicable("tags", "none", f"{len(found.keys() - _OF_THE_FILE)}", "file")
@@ -85,9 +97,11 @@ def _value(tags: Mapping[str, str], name: str) -> str | None:
 
 
 def _means(expected: str, found: str | None) -> bool:
-    return found is not None and (
-        expected == found or (_date(expected) is not None and _date(expected) == _date(found))
-    )
+    if found is None:
+        return False
+    date = _date(expected)
+    # MP4 may say a tag twice, which FFmpeg joins.
+    return any(value == expected or (date is not None and date == _date(value)) for value in (found, *found.split(";")))
 
 
 def _date(text: str) -> dt.datetime | None:
