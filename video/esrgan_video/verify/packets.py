@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-_CLOCK_STEP = 1
-"""Seconds that times may step back before a new clock begins."""
+_LOOK_AHEAD = 8
+"""Packets among which the partner of one that differs is looked for."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,38 @@ class PacketComparison:
         digest = payload if len(payload) <= 16 or self._is_raw else hashlib.blake2b(payload, digest_size=16).digest()
         yield _Item(digest, time, (packet.duration or 0) * unit, packet.is_keyframe)
 
-    def _drain(self) -> None:
+    def _drain(self, *, is_end: bool = False) -> None:
+        """Compare what both files have given; of two packets that differ, wait for those behind them first."""
         sources, targets = self._queues
-        while sources and not self._is_inside(sources[0]):
-            sources.popleft()
+        self._drop_outside()
         while sources and targets:
+            if not self._is_raw and sources[0].payload != targets[0].payload:
+                if not is_end and min(len(sources), len(targets)) <= _LOOK_AHEAD:
+                    return
+                self._skip_to_partner()
+            source, target = sources.popleft(), targets.popleft()
             self._counts[0] += 1
             self._counts[1] += 1
-            source, target = sources.popleft(), targets.popleft()
             if self._is_raw:
                 source, target = self._cut(source, target)
             self._compare(source, target)
-            while sources and not self._is_inside(sources[0]):
-                sources.popleft()
+            self._drop_outside()
+
+    def _drop_outside(self) -> None:
+        sources = self._queues[0]
+        while sources and not self._is_inside(sources[0]):
+            sources.popleft()
+
+    def _skip_to_partner(self) -> None:
+        """Where a packet is missing or too many, go on behind it."""
+        sources, targets = self._queues
+        for skipped in range(1, _LOOK_AHEAD + 1):
+            for queue, other, tally, place in ((sources, targets, self._lost, 0), (targets, sources, self._added, 1)):
+                if skipped < len(queue) and queue[skipped].payload == other[0].payload:
+                    for _ in range(skipped):
+                        self._counts[place] += 1
+                        tally.add(_at(queue.popleft()))
+                    return
 
     def _cut(self, source: _Item, target: _Item) -> tuple[_Item, _Item]:
         """Both packets at the length of the shorter one; the rest of the other goes back to its queue."""
@@ -139,7 +158,7 @@ class PacketComparison:
 
     def _compare(self, source: _Item, target: _Item) -> None:
         if source.payload != target.payload:
-            self._payloads.add("packet" if source.time is None else f"at {text_of(source.time)}")
+            self._payloads.add(_at(source))
         if source.time is None or target.time is None:
             return
         steps_back = self._last is not None and source.time <= self._last and not self._is_video
@@ -155,12 +174,13 @@ class PacketComparison:
 
     def finish(self) -> None:
         """Count what is left over."""
+        self._drain(is_end=True)
         for queue, tally, place in zip(self._queues, (self._lost, self._added), (0, 1), strict=True):
             for item in queue:
                 if place == 0 and not self._is_inside(item):
                     continue
                 self._counts[place] += 1
-                tally.add("packet" if item.time is None else f"at {text_of(item.time)}")
+                tally.add(_at(item))
 
     def checks(self, subject: str) -> list[Check]:
         """What was found."""
@@ -181,6 +201,10 @@ class PacketComparison:
         if self._is_subtitle:
             results.append(check("end times", "those of the input", str(self._ends), not self._ends.wrong, subject))
         return results
+
+
+def _at(item: _Item) -> str:
+    return "without a time" if item.time is None else f"at {text_of(item.time)}"
 
 
 def _codec(stream: Any) -> str:

@@ -22,7 +22,9 @@ _NEIGHBOURS = 2
 _NOISE = 0.002
 """Root mean square difference, of 0..1, that says nothing of which frame it is."""
 _COLOUR_GAIN = 0.06
-"""Largest deviation from 1, or from 0 across channels, of what colours are multiplied by."""
+"""Largest deviation from 1, or from 0 across channels, of what luma and colours are multiplied by ..."""
+_CHROMA_GAIN = 0.1
+"""... and of what a colour difference is multiplied by: fine ones lose contrast where chroma is resampled."""
 _COLOUR_OFFSET = 0.03
 """Largest difference of a channel's mean, of 0..1."""
 _PRIOR = 1e-4
@@ -35,8 +37,9 @@ _CHANNELS = ("luma", "blue difference", "red difference")
 @dataclass(frozen=True)
 class _Pair:
     time: Fraction
-    source: Thumbnail
-    target: Thumbnail | None
+    source: Array
+    target: Array | None
+    fault: str | None
 
 
 class PictureCheck:
@@ -58,12 +61,15 @@ class PictureCheck:
     def add(self, time: Fraction, source: Thumbnail, target: Thumbnail | None) -> None:
         """Add the input's frame at `time` (seconds) and the output's; `None` where the output has none."""
         self._alpha[0] |= source.alpha is not None
+        fault = None
         if target is not None:
             self.compared += 1
             self._alpha[1] |= target.alpha is not None
             self._compare_alpha(source, target)
-            self._add_colours(source, target)
-        self._window.append(_Pair(time, source, target))
+            fault = self._unlikeness(source.luma, target.luma)
+            if fault is None:
+                self._add_colours(source, target)
+        self._window.append(_Pair(time, source.luma, None if target is None else target.luma, fault))
         if len(self._window) > _NEIGHBOURS:
             self._judge(len(self._window) - 1 - _NEIGHBOURS)
 
@@ -76,14 +82,13 @@ class PictureCheck:
         pair = self._window[index]
         if pair.target is None:
             return
-        fault = self._unlikeness(pair.source.luma, pair.target.luma)
-        if fault is not None:
-            self._unlike.add(f"at {text_of(pair.time)} ({fault})")
+        if pair.fault is not None:
+            self._unlike.add(f"at {text_of(pair.time)} ({pair.fault})")
             return
-        own = _distance(pair.source.luma, pair.target.luma)
+        own = _distance(pair.source, pair.target)
         for other in self._window:
-            motion = _distance(pair.source.luma, other.source.luma)
-            if own - _distance(other.source.luma, pair.target.luma) > 0.5 * motion + _NOISE:
+            motion = _distance(pair.source, other.source)
+            if own - _distance(other.source, pair.target) > 0.5 * motion + _NOISE:
                 self._elsewhere.add(f"at {text_of(pair.time)} that of {text_of(other.time)}")
                 return
 
@@ -145,13 +150,15 @@ class PictureCheck:
         crossed = products[:3] - np.outer(means, products[3])
         prior = _PRIOR * np.eye(3)
         deviation = np.linalg.solve(centred + prior, crossed + prior) - identity[:3]
-        row, column = np.unravel_index(np.abs(deviation).argmax(), (3, 3))
+        limits = np.full((3, 3), _COLOUR_GAIN)
+        limits[1, 1] = limits[2, 2] = _CHROMA_GAIN
+        row, column = np.unravel_index((np.abs(deviation) / limits).argmax(), (3, 3))
         channel = int(np.abs(shift).argmax())
         text = (
             f"{_CHANNELS[column]} from {_CHANNELS[row]} {deviation[row, column]:+.3f}, "
             f"mean of {_CHANNELS[channel]} {shift[channel]:+.3f}"
         )
-        ok = abs(deviation[row, column]) <= _COLOUR_GAIN and abs(shift[channel]) <= _COLOUR_OFFSET
+        ok = abs(deviation[row, column]) <= limits[row, column] and abs(shift[channel]) <= _COLOUR_OFFSET
         return check(name, expected, text, bool(ok))
 
     def _transparency(self, excuse: str | None) -> Check:

@@ -17,6 +17,8 @@ _LONGEST_SIDE = 160
 """Of a thumbnail, in pixels."""
 _COLOUR_SIDE = 24
 """Most columns and rows of its colours."""
+_COLOUR_CELL = 16
+"""Fewest pixels of a thumbnail across one of these: what chroma resampling smears is small against them."""
 _WEIGHTS = {
     1: (0.2126, 0.0722),
     4: (0.30, 0.11),
@@ -63,7 +65,7 @@ def thumbnail(frame: VideoFrame, size: tuple[int, int], matrix: int, full_range:
     planes, alpha = _planes(frame)
     bits = frame.format.components[0].bits
     small_alpha = None if alpha is None else shrink(alpha, size) / (2**bits - 1)
-    coarse = tuple(min(_COLOUR_SIDE, side, *_least(planes, axis)) for axis, side in ((1, size[0]), (0, size[1])))
+    coarse = tuple(max(1, min(_COLOUR_SIDE, side // _COLOUR_CELL)) for side in size)
     if frame.format.is_rgb:
         green, blue, red = (plane / (2**bits - 1) for plane in (shrink(plane, size) for plane in planes[:3]))
         luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -147,10 +149,6 @@ def _planes(frame: VideoFrame) -> tuple[list[Any], Any]:
         planes.append(rows[:, : plane.width * dtype.itemsize].view(dtype))
     has_alpha = len(planes) in (2, 4)
     return (planes[:-1], planes[-1]) if has_alpha else (planes, None)
-
-
-def _least(planes: list[Any], axis: int) -> tuple[int, ...]:
-    return tuple(plane.shape[axis] for plane in planes)
 
 
 def _levels(bits: int, full_range: bool) -> tuple[float, float, float]:
