@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +14,8 @@ import pytest
 
 from break_tools import Change, rewrite
 from clip_tools import Clip, Tags, small_png, video_options, write_clip
-from esrgan_video import upscale_video
+from esrgan_video import OutputSize, upscale_video
+from esrgan_video.cli.main import main
 from esrgan_video.container import EncoderOptions
 from esrgan_video.verify import VerifyOptions, verify_video
 
@@ -260,3 +265,171 @@ def test_each_breach_is_reported_by_its_name_and_nothing_else_is(name, everythin
     assert {check.name for check in report.failed} == {label.split(": ")[-1] for label in expected}, report.table()
     named = {label.split(": ")[0] for label in expected if ": " in label}
     assert not named or {check.subject for check in report.failed} == named, report.table()
+
+
+# Inputs of their own for what the table cannot show
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".webm"])
+def test_other_containers_pass(suffix, everything, tmp_path, nearest):
+    encoder = EncoderOptions(extra={"cpu-used": "8", "deadline": "realtime"}) if suffix == ".webm" else LOSSLESS
+    target = upscale(everything, tmp_path / f"out{suffix}", nearest, encoder, drop_unsupported=True)
+    report = verify(everything, target, drop_unsupported=True)
+    assert not report.failed, report.table()
+
+
+def test_what_was_left_out_is_a_breach_unless_it_was_asked_for(everything, tmp_path, nearest):
+    target = upscale(everything, tmp_path / "out.mp4", nearest, drop_unsupported=True)
+    report = verify(everything, target)
+    assert [(check.name, check.found) for check in report.failed] == [
+        ("streams", "4 of 5; missing: #4 (attachment, unknown)")
+    ]
+    assert not failed(everything, target, drop_unsupported=True)
+
+
+def test_what_the_container_could_hold_must_not_be_left_out(everything, good, tmp_path):
+    broken = rewrite(good, tmp_path / "broken.mkv", Change(without=[1]))
+    assert failed(everything, broken, drop_unsupported=True) == {("file", "streams")}
+
+
+def test_fewer_bits_and_coarser_chroma_are_found(tmp_path, nearest):
+    clip = Clip(codec="ffv1", pix_fmt="yuv422p10le", options={}, times=range(5), tags=Tags(matrix=1, color_range=1))
+    source = write_clip(tmp_path / "in.mkv", clip)
+    target = upscale(source, tmp_path / "out.mkv", nearest, EncoderOptions(codec="ffv1"))
+    assert not failed(source, target)
+    for pix_fmt, expected in (
+        ("yuv422p", {("video", "depth")}),
+        ("yuv420p10le", {("video", "chroma sampling")}),
+        ("yuv420p", {("video", "depth"), ("video", "chroma sampling")}),
+        ("yuv444p12le", set()),
+    ):
+        again = rewrite(target, tmp_path / f"{pix_fmt}.mkv", Change(codec="ffv1", pix_fmt=pix_fmt))
+        assert failed(source, again) == expected
+
+
+def test_lost_or_other_hdr_metadata_is_found(tmp_path, nearest):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    tags = Tags(matrix=9, color_range=1, primaries=9, transfer=16)
+
+    def clip(name, display, light):
+        given = f"log-level=error:master-display={display}:max-cll={light}" if display else "log-level=error"
+        options = {"x265-params": f"{given}:qp=4"}
+        return write_clip(
+            tmp_path / name,
+            Clip(codec="libx265", pix_fmt="yuv420p10le", tags=tags, times=range(3), options=options, size=(128, 96)),
+        )
+
+    source = clip("in.mkv", display, "1000,400")
+    target = upscale(source, tmp_path / "out.mp4", nearest, EncoderOptions(codec="hevc", preset="ultrafast"))
+    assert not failed(source, target)
+    both = {("video", "mastering display"), ("video", "light level")}
+    assert failed(source, clip("none.mkv", None, None)) == both
+    assert failed(source, clip("dimmer.mkv", display.replace("10000000", "6000000"), "600,400")) == both
+    assert failed(source, clip("level.mkv", display, "1000,300")) == {("video", "light level")}
+
+
+def test_other_sizes(plain, tmp_path, make_upscaler):
+    wide = write_clip(tmp_path / "in.mp4", Clip(size=(72, 48), sar=Fraction(8, 9), times=range(5)))
+    square = upscale(wide, tmp_path / "square.mp4", make_upscaler(), size=OutputSize(width=128, height=96))
+    assert not failed(wide, square)  # the shape of pixels makes up for it
+    assert not failed(plain, upscale(plain, tmp_path / "odd.mp4", make_upscaler(), size=OutputSize(scale=1.28)))
+    squeezed = rewrite(square, tmp_path / "squeezed.mp4", Change(sar=Fraction(3, 2)))
+    assert failed(wide, squeezed) == {("video", "aspect ratio"), ("video", "size")}
+
+
+@pytest.mark.parametrize(
+    "trial", [{"start": Fraction(1)}, {"end": Fraction(3, 2)}, {"frames": 20}, {"start": Fraction(9, 10), "frames": 31},
+              {"start": Fraction(3), "end": Fraction(17, 5)}],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_trial_is_verified_against_its_part(trial, suffix, tmp_path, nearest):
+    clip = Clip(
+        times=range(100), audio=["aac"], subtitles=[(100, 900, "a"), (1000, 2000, "b"), (3100, 3300, "c")],
+        chapters=[(0, 1000, "A"), (1000, 4000, "B")], options={"preset": "ultrafast", "g": "25"},
+    )  # fmt: skip
+    source = write_clip(tmp_path / "in.mkv", clip)
+    target = upscale(source, tmp_path / f"out{suffix}", nearest, **trial)
+    report = verify(source, target, **trial)
+    assert not report.failed, report.table()
+    assert ("video", "frames") in failed(source, target)
+    later = {**trial, "start": trial.get("start", 0) + Fraction(1, 5)}
+    assert ("video", "picture") in failed(source, target, **later)
+
+
+def test_damaged_input_counts_what_the_decoder_gives(plain, tmp_path, nearest):
+    with av.open(str(plain)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(plain.read_bytes())
+    position, size = places[10]
+    content[position + 4 : position + size] = b"\xff" * (size - 4)
+    source = tmp_path / "damaged.mp4"
+    source.write_bytes(content)
+    target = upscale(source, tmp_path / "out.mp4", nearest)
+    report = verify(source, target)
+    assert not report.failed, report.table()
+    frames = next(check for check in report.checks if check.name == "frames")
+    assert frames.expected == f"{frames.found} (1 damaged packet besides)"
+    assert failed(plain, target) >= {("video", "frames"), ("video", "times")}
+
+
+# The command
+
+
+def test_the_command_prints_a_table_and_exits_with_the_verdict(everything, good, tmp_path, capsys):
+    assert main(["verify", str(everything), str(good)]) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].split() == ["check", "expected", "found", "result"]
+    assert table.rstrip().endswith("checks hold")
+    broken = rewrite(good, tmp_path / "broken.mkv", Change(without=[1]))
+    assert main(["verify", str(everything), str(broken), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert [check["name"] for check in report["checks"] if check["status"] == "failed"] == ["streams"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing.mkv", "{good}"], 2, "no such file"),
+        (["{source}", "missing.mkv"], 2, "no such file"),
+        (["{source}", "{source}"], 2, "is the input itself"),
+        (["{source}", "{folder}"], 2, "is a folder"),
+        (["{source}", "{text}"], 1, "cannot read"),
+        (["{source}", "{empty}"], 1, "cannot read"),
+        (["{source}", "{good}", "--start", "100"], 2, "no frame after --start 100 s"),
+        (["{source}", "{good}", "--start", "3", "--end", "2"], 2, "--end must be after --start"),
+        (["{source}", "{good}", "--frames", "0"], 2, "--frames must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, code, message, everything, good, tmp_path, capsys):
+    (tmp_path / "text.mkv").write_text("no video")
+    (tmp_path / "empty.mkv").touch()
+    names = {
+        "source": everything, "good": good, "folder": tmp_path, "text": tmp_path / "text.mkv",
+        "empty": tmp_path / "empty.mkv",
+    }  # fmt: skip
+    assert main(["verify", *(argument.format(**names) for argument in arguments)]) == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert len(output.err.splitlines()) == 1
+    assert message in output.err
+
+
+def test_it_shares_no_code_with_what_reads_and_writes():
+    """An error there must not hide itself: neither imports nor copies of the same modules."""
+    code = """
+import pkgutil, sys, importlib, esrgan_video.verify as package
+for module in pkgutil.iter_modules(package.__path__):
+    importlib.import_module(f"{package.__name__}.{module.name}")
+import esrgan_video.cli.verify
+print(sorted(name for name in sys.modules if name.startswith("esrgan_video.") and name.split(".")[1] != "verify"))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    allowed = {"esrgan_video.cli", "esrgan_video.cli.verify", "esrgan_video.cli.upscale", "esrgan_video.engine",
+               "esrgan_video.engine.options"}  # fmt: skip
+    assert set(json.loads(result.stdout.replace("'", '"'))) <= allowed
+    folder = Path(sys.modules["esrgan_video.verify"].__file__).parent
+    for path in folder.glob("*.py"):
+        imported = [line.split()[1] for line in path.read_text().splitlines() if line.strip().startswith("from esrgan")]
+        own = ("esrgan_video.verify", "esrgan.errors", "esrgan.progress")
+        assert all(name.startswith(own) for name in imported), path
