@@ -19,7 +19,7 @@ from PIL import Image
 
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan_video.cli.main import main
-from esrgan_video.cli.upscale import parse_time
+from esrgan_video.cli.times import parse_time
 
 COMMAND = [sys.executable, "-m", "esrgan_video.cli.main"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from esrgan.errors import EsrganError, UsageError
 from esrgan.progress import Progress, ProgressMode
+from esrgan_video.cli.times import parse_time
 from esrgan_video.engine.options import DEFAULT_OVERLAP
 
 if TYPE_CHECKING:
@@ -156,22 +157,6 @@ def parse_rate(text: str) -> Fraction:
     if rate <= 0:
         raise argparse.ArgumentTypeError(f"a frame rate must be more than 0, got {text}")
     return rate
-
-
-def parse_time(text: str) -> Fraction:
-    """`90`, `1:30` or `0:01:30.5` in seconds, exactly."""
-    parts = text.split(":")
-    try:
-        if len(parts) > 3:
-            raise ValueError
-        seconds = Fraction(0)
-        for part in parts:
-            seconds = seconds * 60 + Fraction(part)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: use seconds or [HH:]MM:SS[.fraction]") from None
-    if seconds < 0 or any(part.startswith("-") for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is before the start")
-    return seconds
 
 
 @dataclass(frozen=True)

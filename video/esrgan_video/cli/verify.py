@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from esrgan.progress import ProgressMode
-from esrgan_video.cli.upscale import parse_time
+from esrgan_video.cli.times import parse_time
 
 
 def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
