@@ -27,17 +27,28 @@ class ContainerFormat:
     """A video codec that it takes without codec-specific data: what a test header is made with."""
     text_codec: str
     """The encoder of its plain text subtitles."""
+    flags: frozenset[str]
+    """Dispositions of streams that it has a place for."""
     milliseconds: bool
     """Whether times are stored in whole milliseconds."""
+    pictures: bool = False
+    """Whether cover art can be a stream."""
+    attachments: bool = False
+    """Whether it holds files: fonts, pictures."""
+
+
+_FLAGS = frozenset({"default", "dub", "comment", "forced", "hearing_impaired", "visual_impaired"})
+_MATROSKA_FLAGS = _FLAGS | {"original", "descriptions"}
+_MP4_FLAGS = _FLAGS | {"captions", "descriptions"}
 
 
 FORMATS = {
     container.suffix: container
     for container in (
-        ContainerFormat(".mkv", "matroska", "vp9", "subrip", milliseconds=True),
-        ContainerFormat(".mp4", "mp4", "vp9", "mov_text", milliseconds=False),
-        ContainerFormat(".mov", "mov", "mjpeg", "mov_text", milliseconds=False),
-        ContainerFormat(".webm", "webm", "vp9", "webvtt", milliseconds=True),
+        ContainerFormat(".mkv", "matroska", "vp9", "subrip", _MATROSKA_FLAGS, milliseconds=True, attachments=True),
+        ContainerFormat(".mp4", "mp4", "vp9", "mov_text", _MP4_FLAGS, milliseconds=False, pictures=True),
+        ContainerFormat(".mov", "mov", "mjpeg", "mov_text", frozenset({"default"}), milliseconds=False),
+        ContainerFormat(".webm", "webm", "vp9", "webvtt", frozenset({"default", "forced"}), milliseconds=True),
     )
 }
 """The containers that can be written, the one that holds the most first."""

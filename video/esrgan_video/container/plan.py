@@ -43,6 +43,8 @@ class StreamDecision:
     """Encoder that a converted stream goes through."""
     reason: str | None = None
     """Why it is not simply copied."""
+    lost_flags: frozenset[str] = frozenset()
+    """Dispositions (`comment`, `hearing_impaired` ...) that the container has no place for."""
 
     def __str__(self) -> str:
         language = f", {self.language}" if self.language not in (None, "und") else ""
@@ -88,6 +90,9 @@ def plan_streams(path: Path, main_stream: int, container: ContainerFormat, *, dr
         level = logging.INFO if decision.reason in (_CHAPTER_TRACK, _TIMECODE_TRACK) else logging.WARNING
         _log.log(level, "%s: stream %s is left out: %s", path, decision, decision.reason)
     for decision in plan.streams:
+        if decision.lost_flags:
+            flags = ", ".join(sorted(decision.lost_flags))
+            _log.warning("%s: stream %s is no longer marked %s: %s cannot", path, decision, flags, container.suffix)
         if decision.action == "convert":
             _log.info("%s: stream %s becomes %s", path, decision, decision.target)
     return plan
@@ -109,6 +114,7 @@ def _decide(
             action=action,
             target=target,
             reason=reason,
+            lost_flags=frozenset() if action in ("attach", "drop") else _flags(stream) - container.flags,
         )
 
     if stream.index == main_stream:
@@ -117,11 +123,14 @@ def _decide(
         return decision("drop", reason=_CHAPTER_TRACK)
     if stream.type == "data" and "timecode" in stream.metadata:
         return decision("drop", reason=_TIMECODE_TRACK)
+    reason = f"{container.suffix} cannot hold it"
+    if is_picture(stream) and container.attachments:
+        return decision("attach", reason="pictures are attachments in Matroska")
+    # Muxers take these, and leave them out without a word.
+    if (is_picture(stream) and not container.pictures) or (stream.type == "attachment" and not container.attachments):
+        return decision("drop", reason=reason)
     if _fits(path, stream, container):
         return decision("copy")
-    if is_picture(stream) and container.muxer == "matroska":
-        return decision("attach", reason="pictures are attachments in Matroska")
-    reason = f"{container.suffix} cannot hold it"
     if stream.type == "subtitle" and codec_name(stream) in _PLAIN_TEXT:
         return decision("convert", container.text_codec, reason)
     return decision("drop", reason=reason)
@@ -140,6 +149,15 @@ def is_picture(stream: Stream) -> bool:
     from av.stream import Disposition
 
     return bool(stream.type == "video" and stream.disposition & Disposition.attached_pic)
+
+
+def _flags(stream: Stream) -> frozenset[str]:
+    """Names of the dispositions of a stream that say something of its content."""
+    from av.stream import Disposition
+
+    return frozenset(
+        flag.name for flag in Disposition if flag.name and stream.disposition & flag and flag.name != "attached_pic"
+    )
 
 
 def add_copy(output: Any, stream: Stream) -> Any:

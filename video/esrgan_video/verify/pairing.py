@@ -97,6 +97,8 @@ def _can_hold(stream: Any, muxer: str) -> bool:
 
     if stream.type == "subtitle" and codec_of(stream) in _PLAIN_TEXT:
         return True
+    if stream.type == "attachment" or is_picture(stream):
+        return muxer in ("matroska", "mp4") if is_picture(stream) else muxer == "matroska"
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as output:
             copy = output.add_stream_from_template(stream, opaque=True)

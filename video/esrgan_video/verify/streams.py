@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 _DISPOSITIONS = {
-    ".mkv": "default forced comment original hearing_impaired visual_impaired descriptions",
-    ".webm": "default forced comment original hearing_impaired visual_impaired descriptions",
-    ".mp4": "default",
+    ".mkv": "default dub original comment forced hearing_impaired visual_impaired",
+    ".webm": "default forced",
+    ".mp4": "default dub comment forced hearing_impaired visual_impaired captions descriptions",
     ".mov": "default",
 }
 """What each container has a place for."""
