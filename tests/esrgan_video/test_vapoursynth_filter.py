@@ -36,9 +36,9 @@ def computed(monkeypatch) -> list[int]:
     sizes: list[int] = []
     original = Upscaler.__call__
 
-    def count(self, batch):
+    def count(self, batch, **options):
         sizes.append(len(batch))
-        return original(self, batch)
+        return original(self, batch, **options)
 
     monkeypatch.setattr(Upscaler, "__call__", count)
     return sizes

@@ -88,9 +88,9 @@ def seen(monkeypatch) -> list[torch.Tensor]:
     batches = []
     original = Upscaler.__call__
 
-    def remember(self, batch):
+    def remember(self, batch, **options):
         batches.append(batch.clone())
-        return original(self, batch)
+        return original(self, batch, **options)
 
     monkeypatch.setattr(Upscaler, "__call__", remember)
     return batches

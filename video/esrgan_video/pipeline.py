@@ -18,6 +18,8 @@ from esrgan.progress import Progress, ProgressMode
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.container.target import check_paths
+from esrgan_video.engine import Upscaler
+from esrgan_video.engine.remembering import RememberingUpscaler, TileMemory
 from esrgan_video.options import VideoOptions
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import PlanningUpscaler
@@ -52,6 +54,8 @@ class VideoResult:
     """Streams of the input that the output lacks."""
     reused_frames: int = 0
     """Frames that were not computed, because they show what an earlier one showed."""
+    reused_tiles: int = 0
+    """Tiles of the other frames that were not computed, because they did not change since the frame before."""
     resumed_frames: int = 0
     """Frames that an earlier, interrupted run had done."""
 
@@ -106,8 +110,10 @@ def upscale_video(
         width, height = options.size.resolve(info.width, info.height, upscaler.scale)
         _warn(reader)
         with open_target(target, reader, (width, height), options, upscaler) as output:
+            remembering = RememberingUpscaler(upscaler) if options.reuse and isinstance(upscaler, Upscaler) else None
+            tiles = TileMemory() if remembering is None else remembering.memory
             transform = FrameTransform(
-                upscaler=upscaler,
+                upscaler=remembering or upscaler,
                 layout=output.layout,
                 colour=output.colour,
                 width=width,
@@ -118,7 +124,7 @@ def upscale_video(
                 color_fix=options.color_fix,
             )
             resumed = sum(part.frames for part in output.finished.values())
-            with _Reporter(reader, resumed, progress, watch) as reporter:
+            with _Reporter(reader, resumed, tiles, progress, watch) as reporter:
                 if output.completion is None:
                     _make(reader, transform, output, reporter)
                 done = output.finish()
@@ -131,6 +137,7 @@ def upscale_video(
             damaged_packets=done.damaged_packets,
             dropped_streams=output.dropped,
             reused_frames=reporter.reused,
+            reused_tiles=tiles.reused,
             resumed_frames=resumed,
         )
 
@@ -197,6 +204,7 @@ class _Reporter:
         self,
         reader: AnyReader,
         resumed: int,
+        tiles: TileMemory,
         mode: ProgressMode,
         watch: Callable[[VideoProgress], None] | None,
     ) -> None:
@@ -205,6 +213,7 @@ class _Reporter:
         self._frames = resumed
         self._resumed = resumed
         self._watch = watch
+        self._tiles = tiles
         self._shown = Progress(
             f"upscale {reader.path.name}", total=self._total, unit="frame", mode=mode, initial=resumed
         )
@@ -223,11 +232,18 @@ class _Reporter:
         self._shown.__exit__(kind, error, trace)
         if kind is None and self.reused:
             _log.info("%s: %d of %d frames show what an earlier one showed", self._source, self.reused, self._frames)
+        if kind is None and self._tiles.reused:
+            _log.info(
+                "%s: %d of %d tiles did not change since the frame before",
+                self._source,
+                self._tiles.reused,
+                self._tiles.tiles,
+            )
 
     def __call__(self, group: UpscaledGroup) -> None:
         """Tell of a group that went through the network."""
         self._frames += len(group.sources)
         self.reused += group.reused
-        self._shown.update(len(group.sources), reused=self.reused)
+        self._shown.update(len(group.sources), reused=self.reused, reused_tiles=self._tiles.reused)
         if self._watch is not None:
             self._watch(VideoProgress(frames=self._frames, total=self._total, group=group))

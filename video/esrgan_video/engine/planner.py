@@ -15,6 +15,9 @@ MIN_TILE = 16
 _PASS_PIXELS = {"cpu": 8_192, "cuda": 1_048_576, "mps": 262_144}
 """Input pixels in a pass beyond which more of them make nothing faster."""
 _MAX_BATCH = 16
+_MEMORY_SWING = 1.1
+"""How far a pass may exceed what the memory that is free by now would allow. The rest of it makes up for that."""
+_KEPT_PLANS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +61,66 @@ def make_plan(
     return Plan(batch=min(fitting, options.batch or useful), tile=tile, overlap=options.overlap)
 
 
+class Planner:
+    """Plans for one network on one device, which stay as they are while they fit.
+
+    What is free changes all the time. With a new plan each time, the frames of a video would be cut in different
+    places, and no tile of one could be compared with the next.
+
+    Args:
+        options: as the caller chose.
+        multiple: sides of windows are multiples of this.
+        device_type: `cpu`, `cuda` or `mps`.
+    """
+
+    def __init__(self, options: EngineOptions, *, multiple: int, device_type: str) -> None:
+        self._options = options
+        self._multiple = multiple
+        self._device_type = device_type
+        self._known: dict[tuple[int, int], tuple[Plan, int]] = {}  # with the pixels that a pass could hold
+
+    def plan(self, height: int, width: int, *, max_pixels: int) -> Plan:
+        """The last plan for this size, unless it does not fit any more or a pass could hold twice as much by now.
+
+        Raises:
+            EngineError: not even the smallest tile fits.
+        """
+        plan, held = self._known.get((height, width), (None, 0))
+        if plan is None or max_pixels >= 2 * held or self._pixels(height, width, plan) > _MEMORY_SWING * max_pixels:
+            plan = make_plan(
+                height,
+                width,
+                options=self._options,
+                multiple=self._multiple,
+                max_pixels=max_pixels,
+                device_type=self._device_type,
+            )
+            if len(self._known) >= _KEPT_PLANS:
+                self._known.clear()
+            self._known[height, width] = plan, max_pixels
+        return plan
+
+    def forget(self) -> None:
+        """Plan anew for every size."""
+        self._known.clear()
+
+    def _pixels(self, height: int, width: int, plan: Plan) -> int:
+        return plan.batch * image_pixels(height, width, plan=plan, multiple=self._multiple)
+
+
+def image_pixels(height: int, width: int, *, plan: Plan, multiple: int) -> int:
+    """Input pixels in a frame or tile that goes through the network, for frames of `height` x `width`."""
+    if plan.tile is None:
+        return height * width
+    return _window_pixels(height, width, plan.tile, plan.overlap, multiple)
+
+
 def smaller_pass(height: int, width: int, *, plan: Plan, multiple: int) -> int:
     """Input pixels that a pass may hold after `plan` ran out of memory for frames of `height` x `width`.
 
     Half of what was tried, but not less than the smallest tile has, unless that was what failed.
     """
-    tried = height * width if plan.tile is None else _window_pixels(height, width, plan.tile, plan.overlap, multiple)
+    tried = image_pixels(height, width, plan=plan, multiple=multiple)
     half = plan.batch * tried // 2
     smallest = _window_pixels(height, width, MIN_TILE, plan.overlap, multiple)
     return max(half, smallest) if tried > smallest else half

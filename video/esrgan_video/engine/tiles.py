@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Span:
@@ -38,6 +40,29 @@ def cut(height: int, width: int, *, tile: int, overlap: int, multiple: int = 1) 
     rows = _spans(height, tile, overlap, multiple)
     columns = _spans(width, tile, overlap, multiple)
     return [Tile(row, column) for row, column in product(rows, columns)]
+
+
+def window(frame: Tensor, tile: Tile) -> Tensor:
+    """What the network sees of `frame`, `(C, H, W)`."""
+    return frame[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+
+
+def kept(result: Tensor, tile: Tile, scale: int) -> Tensor:
+    """The place of a tile in the result of the whole frame, `(C, scale * H, scale * W)`."""
+    rows, columns = tile.rows, tile.columns
+    return result[
+        :, rows.keep_start * scale : rows.keep_stop * scale, columns.keep_start * scale : columns.keep_stop * scale
+    ]
+
+
+def kept_of_window(output: Tensor, tile: Tile, scale: int) -> Tensor:
+    """What a tile contributes of its window's output, `(C, scale * h, scale * w)`."""
+    rows, columns = tile.rows, tile.columns
+    return output[
+        :,
+        (rows.keep_start - rows.start) * scale : (rows.keep_stop - rows.start) * scale,
+        (columns.keep_start - columns.start) * scale : (columns.keep_stop - columns.start) * scale,
+    ]
 
 
 def window_side(length: int, *, tile: int, overlap: int, multiple: int = 1) -> int:

@@ -15,9 +15,10 @@ from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
 from esrgan_video.engine.memory import bytes_per_pixel, free_bytes
 from esrgan_video.engine.options import EngineOptions
-from esrgan_video.engine.planner import Plan, make_plan, smaller_pass
+from esrgan_video.engine.planner import Plan, Planner, smaller_pass
 from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype, true_float32
-from esrgan_video.engine.tiles import Tile, cut
+from esrgan_video.engine.remembering import TileMemory
+from esrgan_video.engine.tiles import cut, kept, kept_of_window, window
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Upscaler:
                 "only grey (1) and RGB (3) networks upscale images"
             )
         self._device = _find_device(self._options.device)
+        self._full_passes = self._device.type != "cpu"
         self._dtype = choose_dtype(self._options.dtype, self._loaded, self._device)
         self._network = self._place(cast(self._loaded.network, self._dtype))
         self._exact_network: nn.Module | None = self._network if self._dtype == torch.float32 else None
@@ -59,6 +61,7 @@ class Upscaler:
             device=self._device,
         )
         self._max_pixels: int | None = None  # learned from the first time that memory ran out
+        self._planner = Planner(self._options, multiple=self.facts.size_multiple, device_type=self._device.type)
 
     @property
     def facts(self) -> NetworkFacts:
@@ -95,26 +98,23 @@ class Upscaler:
     def plan(self, height: int, width: int) -> Plan:
         """How frames of `height` x `width` will be run with the memory that is free now.
 
+        The plan for a size stays while it fits and memory for twice as much has not become free.
+
         Raises:
             EngineError: not even the smallest tile fits.
         """
         max_pixels = int(free_bytes(self._device) / self._bytes_per_pixel)
         if self._max_pixels is not None:
             max_pixels = min(max_pixels, self._max_pixels)
-        return make_plan(
-            height,
-            width,
-            options=self._options,
-            multiple=self.facts.size_multiple,
-            max_pixels=max_pixels,
-            device_type=self._device.type,
-        )
+        return self._planner.plan(height, width, max_pixels=max_pixels)
 
-    def __call__(self, batch: Tensor) -> Tensor:
+    def __call__(self, batch: Tensor, *, memory: TileMemory | None = None) -> Tensor:
         """Upscale a batch.
 
         Args:
             batch: `(N, 3, H, W)`, floating point, RGB in 0..1, on any device; N, H and W at least 1.
+            memory: what is known of the frame before the first one, and will be known of the last one: tiles that
+                did not change are copied.
 
         Returns:
             `(N, 3, H * scale, W * scale)`, float32, on `device`, not clamped.
@@ -130,9 +130,11 @@ class Upscaler:
             frames = batch.to(self._device, torch.float32)
             if self.facts.in_channels == 1:  # a grey network takes each channel as a picture of its own
                 frames = frames.flatten(0, 1).unsqueeze(1)
-            result = self._upscale(self._network, frames)
+            result = self._upscale(self._network, frames, memory)
             finite = torch.isfinite(result.sum(dim=(1, 2, 3)))
             if not finite.all():
+                if memory is not None:
+                    memory.forget()
                 result = self._recompute(frames, result, finite)
             return result.view(batch.shape[0], 3, *result.shape[-2:])
 
@@ -159,17 +161,19 @@ class Upscaler:
             return torch.float32
         return next(network.parameters()).dtype
 
-    def _upscale(self, network: nn.Module, frames: Tensor) -> Tensor:
+    def _upscale(self, network: nn.Module, frames: Tensor, memory: TileMemory | None = None) -> Tensor:
         """`(N, C, H, W)` float32 -> `(N, C, H * s, W * s)` float32, in as many passes as memory asks for."""
         height, width = frames.shape[-2:]
         padded = _pad_to_multiple(frames, self.facts.size_multiple)
         while True:
             plan = self.plan(*padded.shape[-2:])
             try:
-                result = self._run_plan(network, padded, plan)
+                result = self._run_plan(network, padded, plan, memory)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
+                if memory is not None:
+                    memory.forget()
                 self._shrink(padded, plan)
             else:
                 return result[..., : height * self.scale, : width * self.scale]
@@ -178,26 +182,41 @@ class Upscaler:
         """Let the next plan hold half of what did not fit."""
         height, width = frames.shape[-2:]
         self._max_pixels = smaller_pass(height, width, plan=plan, multiple=self.facts.size_multiple)
+        self._planner.forget()
         _log.warning("out of memory with %s: going on with %d input pixels a pass", plan, self._max_pixels)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _run_plan(self, network: nn.Module, frames: Tensor, plan: Plan) -> Tensor:
+    def _run_plan(self, network: nn.Module, frames: Tensor, plan: Plan, memory: TileMemory | None) -> Tensor:
         if plan.tile is None:
             return torch.cat([self._run(network, part) for part in torch.split(frames, plan.batch)])
         height, width = frames.shape[-2:]
-        tiles = cut(height, width, tile=plan.tile, overlap=plan.overlap, multiple=self.facts.size_multiple)
         scale = self.scale
+        tiles = cut(height, width, tile=plan.tile, overlap=plan.overlap, multiple=self.facts.size_multiple)
         result = torch.empty(
             (frames.shape[0], self.facts.out_channels, height * scale, width * scale), device=self._device
         )
         jobs = [(index, tile) for index in range(frames.shape[0]) for tile in tiles]
+        if memory is not None:
+            jobs = memory.changed(frames, tiles)
         for start in range(0, len(jobs), plan.batch):
             group = jobs[start : start + plan.batch]
-            outputs = self._run(network, torch.stack([_window(frames[index], tile) for index, tile in group]))
-            for (index, tile), output in zip(group, outputs, strict=True):
-                _paste(result[index], output, tile, scale)
+            windows = torch.stack([window(frames[index], tile) for index, tile in group])
+            outputs = self._run(network, self._filled_up(windows, min(plan.batch, len(tiles))))
+            for (index, tile), output in zip(group, outputs, strict=False):
+                kept(result[index], tile, scale).copy_(kept_of_window(output, tile, scale))
+        if memory is not None:
+            memory.complete(frames, result, tiles, computed=jobs)
         return result
+
+    def _filled_up(self, windows: Tensor, count: int) -> Tensor:
+        """`windows` and, on a GPU, copies of the last one up to `count`.
+
+        GPU libraries round differently for batches of different shape, and how many tiles are left for a pass depends
+        on how many were copied.
+        """
+        missing = max(0, count - len(windows)) if self._full_passes else 0
+        return torch.cat((windows, windows[-1:].expand(missing, -1, -1, -1)))
 
     def _run(self, network: nn.Module, images: Tensor) -> Tensor:
         """One pass of the network."""
@@ -213,23 +232,6 @@ def checksum(network: nn.Module) -> str:
         found.update(name.encode())
         found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-def _window(frame: Tensor, tile: Tile) -> Tensor:
-    return frame[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
-
-
-def _paste(result: Tensor, output: Tensor, tile: Tile, scale: int) -> None:
-    """Copy the kept part of a tile's output to its place."""
-    rows, columns = tile.rows, tile.columns
-    kept = output[
-        :,
-        (rows.keep_start - rows.start) * scale : (rows.keep_stop - rows.start) * scale,
-        (columns.keep_start - columns.start) * scale : (columns.keep_stop - columns.start) * scale,
-    ]
-    result[
-        :, rows.keep_start * scale : rows.keep_stop * scale, columns.keep_start * scale : columns.keep_stop * scale
-    ] = kept
 
 
 def _pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from esrgan_video.colour import Colour
 from esrgan_video.engine import Upscaler
+from esrgan_video.engine.remembering import RememberingUpscaler
 from esrgan_video.reuse import Picture, RecentPictures, equal_planes
 from esrgan_video.transform import at_final_size, filled_up, split_gamut
 from esrgan_video.vapoursynth.formats import Samples, colour_of
@@ -120,7 +121,7 @@ class _Stream:
     """Computes the batches of one stream; the core never calls it twice at the same time."""
 
     def __init__(self, upscaler: Upscaler, target: Target, place: _Place, video_format: vs.VideoFormat) -> None:
-        self._upscaler = upscaler
+        self._upscaler = RememberingUpscaler(upscaler) if target.reuse else upscaler
         self._target = target
         self._place = place
         self._samples = Samples.of(video_format)
