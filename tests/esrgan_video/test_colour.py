@@ -231,7 +231,6 @@ def test_rgb_agrees_with_swscale(pix_fmt, matrix, full_range):
         "rgba",
         "rgb48be",
         "x2rgb10le",
-        "ya8",
         "yuv420p10be",
         "yuv444p10msble",
         "v30xle",

@@ -49,7 +49,7 @@ def result(request, clip, tmp_path_factory, make_upscaler):
         upscaler=make_upscaler(scale=2 if small else 1, batch=8),
         options=VideoOptions(
             size=OutputSize(scale=2 if small else 0.25),
-            encoder=EncoderOptions(preset="ultrafast"),
+            encoder=EncoderOptions(codec="h264", preset="ultrafast"),
             drop_unsupported=request.param == ".mp4" and clip.name == "ass_subtitles.mkv",
         ),
         progress="none",

@@ -189,8 +189,6 @@ def _warn(reader: AnyReader) -> None:
         _log.info("%s is interlaced: it is deinterlaced with bwdif", info.path)
     elif info.interlaced:
         _log.warning("%s is interlaced: its fields are upscaled as they are, without deinterlacing", info.path)
-    if info.layout.alpha or info.metadata.get("alpha_mode", info.metadata.get("ALPHA_MODE")) == "1":
-        _log.warning("%s has transparency, which is left out", info.path)
     if not info.colour.is_exact:
         _log.warning("%s: colour matrix %d is treated as BT.2020's", info.path, info.colour.matrix)
     if not reader.time_range.start and reader.shift:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from esrgan_video.alpha import enlarged, flat_areas, spread_visible
 from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
+from esrgan_video.container.frame import Plane
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.reuse import FrameGroup, Picture, picture_finder
 from esrgan_video.size import resize
@@ -118,23 +120,64 @@ class FrameTransform:
             torch.from_numpy(np.stack([picture.source.planes[index] for picture in pictures])).to(self.upscaler.device)
             for index in range(first.layout.colour_planes)
         ]
-        inside, beyond = split_gamut(to_rgb(planes, first.layout, first.colour))
+        rgb = to_rgb(planes, first.layout, first.colour)
+        alphas = self._large_alphas(pictures)
+        for colours, picture, alpha in zip(rgb, pictures, alphas, strict=True):
+            if alpha is not None:
+                spread_visible(colours, picture.source.planes[-1])
+        inside, beyond = split_gamut(rgb)
         large = self.upscaler(self._filled_up(inside, first))  # (N or more, 3, sH, sW)
         for index, picture in enumerate(pictures):  # one by one: a frame of the output may be large
             one = slice(index, index + 1)
-            picture.planes = self._finish(large[one], inside[one], beyond[one], first)
+            picture.planes = self._finish(large[one], inside[one], beyond[one], alphas[index], first)
+
+    def _large_alphas(self, pictures: list[Picture[Frame]]) -> list[Tensor | None]:
+        """Opacity of each picture at its final size, `(1, 1, height, width)` in 0..1; `None` where there is none."""
+        source = pictures[0].source
+        if not (source.layout.alpha and self.layout.alpha):
+            return [None] * len(pictures)
+        planes = [picture.source.planes[-1] for picture in pictures]
+        varied = [index for index, plane in enumerate(planes) if plane.min() != plane.max()]
+        large: dict[int, Tensor] = {}
+        if varied:
+            batch = torch.from_numpy(np.stack([planes[index] for index in varied])).to(self.upscaler.device)
+            batch = batch.float().div_(source.layout.peak).unsqueeze(1).expand(-1, 3, -1, -1)  # (N, 3, H, W)
+            large = dict(zip(varied, self.upscaler(self._filled_up(batch.contiguous(), source)), strict=False))
+        return [self._finish_alpha(plane, large.get(index), source) for index, plane in enumerate(planes)]
+
+    def _finish_alpha(self, plane: Plane, large: Tensor | None, source: Frame) -> Tensor:
+        """Opacity at its final size: the network's where it varies, else what it was."""
+        own = torch.from_numpy(enlarged(plane, self.height, self.width)).to(self.upscaler.device)
+        result = own.float().div_(source.layout.peak)[None, None]
+        if large is not None:
+            smooth = resize(large.mean(0, keepdim=True)[None], self.height, self.width).clamp_(0, 1)
+            flat = torch.from_numpy(enlarged(flat_areas(plane), self.height, self.width)).to(self.upscaler.device)
+            result = torch.where(flat, result, smooth)
+        if self.comparison is not None:
+            result = self.comparison(
+                torch.from_numpy(plane.astype(np.float32) / source.layout.peak)[None, None], result
+            )
+        return result
 
     def _filled_up(self, batch: Tensor, source: Frame) -> Tensor:
         full = self.upscaler.device.type != "cpu" if self.full_batches is None else self.full_batches
         return filled_up(batch, self.batch_for(source)) if full else batch
 
-    def _finish(self, large: Tensor, inside: Tensor, beyond: Tensor, source: Frame) -> tuple[Tensor, ...]:
+    def _finish(
+        self, large: Tensor, inside: Tensor, beyond: Tensor, alpha: Tensor | None, source: Frame
+    ) -> tuple[Tensor, ...]:
         """The network's output at its final size, as code values."""
         size = (self.height, self.width)
         rgb = at_final_size(large, inside, beyond, size, grey=source.layout.model == "grey", color_fix=self.color_fix)
         if self.comparison is not None:
             rgb = self.comparison(inside + beyond, rgb)
-        return from_rgb(rgb, self.layout, self.colour)
+        return from_rgb(
+            rgb,
+            self.layout,
+            self.colour,
+            alpha=None if alpha is None else alpha[:, 0],
+            dither=source.layout.bits > self.layout.bits,
+        )
 
 
 def filled_up(batch: Tensor, count: int) -> Tensor:

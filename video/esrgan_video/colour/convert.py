@@ -39,18 +39,23 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout, colour: Colour) -> Ten
     return rgb_from_yuv(luma, chroma, (layout.chroma_x, layout.chroma_y), colour)
 
 
-def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, ...]:
+def from_rgb(
+    rgb: Tensor, layout: PixelLayout, colour: Colour, *, alpha: Tensor | None = None, dither: bool = False
+) -> tuple[Tensor, ...]:
     """Code values of RGB frames: the inverse of `to_rgb`, rounded to nearest and clamped to what `layout` holds.
 
     Args:
         rgb: `(N, 3, H, W)` float32.
-        layout: planes to make. An alpha plane is opaque.
+        layout: planes to make.
         colour: what their values are to mean.
+        alpha: `(N, H, W)` float32, 1 is opaque; by default all is. For layouts with an alpha plane, else ignored.
+        dither: whether what lies between two codes becomes a fixed pattern of both (see `threshold_pattern`), so that
+            the mean of a small area is kept: for sources of more bits than `layout` has.
 
     Returns:
         One tensor per plane, `(N, h, w)`, uint8 or uint16, on the same device, contiguous.
     """
-    scale = _Scale.of(layout, colour)
+    scale = _Scale.of(layout, colour, dither=dither)
     if layout.model == "rgb":
         planes = [scale.code_from_luma(rgb[:, channel]) for channel in (1, 2, 0)]
     else:
@@ -60,7 +65,8 @@ def from_rgb(rgb: Tensor, layout: PixelLayout, colour: Colour) -> tuple[Tensor, 
             codes = scale.code_from_chroma(_chroma(rgb, luma, (layout.chroma_x, layout.chroma_y), colour))
             planes += [codes[:, 0].contiguous(), codes[:, 1].contiguous()]
     if layout.alpha:
-        planes.append(torch.full_like(planes[0], layout.peak))
+        opaque = torch.full_like(planes[0], layout.peak)
+        planes.append(opaque if alpha is None else scale.code_from_alpha(alpha))
     return tuple(planes)
 
 
@@ -87,6 +93,21 @@ def yuv_from_rgb(rgb: Tensor, step: tuple[int, int], colour: Colour) -> tuple[Te
     return luma, _chroma(rgb, luma, step, colour)
 
 
+def threshold_pattern(height: int, width: int, device: torch.device) -> Tensor:
+    """What ordered dither adds before rounding: `(height, width)` float32, evenly spread in -0.5..0.5, mean zero.
+
+    Bayer's matrix of 8 x 8 (B. E. Bayer, "An optimum method for two-level rendition of continuous-tone pictures",
+    1973), repeated. It is less than half a code, so values that are codes stay as they are; and the same for all
+    frames, so still pictures stay still.
+    """
+    matrix = torch.zeros(1, 1, device=device)
+    for _ in range(3):
+        matrix = torch.cat((torch.cat((4 * matrix, 4 * matrix + 2), 1), torch.cat((4 * matrix + 3, 4 * matrix + 1), 1)))
+    side = matrix.shape[0]
+    pattern = ((matrix + 0.5) / side**2 - 0.5).repeat(-(-height // side), -(-width // side))
+    return pattern[:height, :width]
+
+
 @dataclass(frozen=True)
 class _Scale:
     """Code values against values of E'Y in 0..1 and E'PB, E'PR in -0.5..0.5."""
@@ -97,15 +118,16 @@ class _Scale:
     chroma_span: float
     peak: int
     dtype: torch.dtype
+    dither: bool
 
     @classmethod
-    def of(cls, layout: PixelLayout, colour: Colour) -> _Scale:
+    def of(cls, layout: PixelLayout, colour: Colour, *, dither: bool = False) -> _Scale:
         dtype = torch.uint8 if layout.bits == 8 else torch.uint16
         middle = float(1 << (layout.bits - 1))
         if colour.full_range:
-            return cls(0.0, layout.peak, middle, layout.peak, layout.peak, dtype)
+            return cls(0.0, layout.peak, middle, layout.peak, layout.peak, dtype, dither)
         unit = float(1 << (layout.bits - 8))
-        return cls(16 * unit, 235 * unit, middle, 224 * unit, layout.peak, dtype)
+        return cls(16 * unit, 235 * unit, middle, 224 * unit, layout.peak, dtype, dither)
 
     def luma_from_code(self, code: Tensor) -> Tensor:
         return code.to(torch.float32).sub_(self.black).div_(self.white - self.black)
@@ -119,7 +141,12 @@ class _Scale:
     def code_from_chroma(self, chroma: Tensor) -> Tensor:
         return self._code(chroma.mul(self.chroma_span).add_(self.middle))
 
+    def code_from_alpha(self, alpha: Tensor) -> Tensor:
+        return self._code(alpha.mul(self.peak))  # whatever the range of the colours
+
     def _code(self, value: Tensor) -> Tensor:
+        if self.dither:
+            value.add_(threshold_pattern(value.shape[-2], value.shape[-1], value.device))
         # NaN has no integer: it becomes black here rather than whatever the machine's cast gives.
         return value.round_().nan_to_num_(nan=self.black).clamp_(0, self.peak).to(self.dtype)
 

@@ -110,9 +110,9 @@ def _describe(video_format: VideoFormat) -> PixelLayout | None:
     colours = len(components) - alpha
     bits = max(component.bits for component in components)
     bits = 16 if _is_float(name) else next((depth for depth in _DEPTHS if depth >= bits), 16)
-    if colours == 1:
+    if colours == 1 and not alpha:
         return PixelLayout(model="grey", bits=bits)
-    if video_format.is_rgb:
+    if video_format.is_rgb or colours == 1:  # nothing planar holds grey with alpha
         return _existing("rgb", bits, 1, 1, alpha)
     chroma_x, chroma_y = 16 // video_format.chroma_width(16), 16 // video_format.chroma_height(16)
     return _existing("yuv", bits, chroma_x, chroma_y, alpha)

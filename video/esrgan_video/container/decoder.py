@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from esrgan.errors import MediaError
 from esrgan_video.container.formats import open_input, reason
@@ -17,6 +17,7 @@ from esrgan_video.container.info import main_video_stream
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -28,6 +29,17 @@ _RECENT = 64
 """More frames than any decoder has in flight."""
 _SEEK_MARGIN = 1
 """Seconds before the wanted start that a search aims at: frames just after a keyframe may need the one before it."""
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_FROM_HEADER = (
+    "extradata",
+    "colorspace",
+    "color_range",
+    "color_primaries",
+    "color_trc",
+    "chroma_sample_location",
+    "sample_aspect_ratio",
+)
+"""What a decoder is told by the container."""
 
 
 class Decoder:
@@ -52,7 +64,7 @@ class Decoder:
         self.last_error = ""
         """What was said of the last damaged packet."""
         self._missing = 0  # packets that went in, less frames that came out
-        self.container, self.stream = self._open("AUTO")
+        self.container, self.stream, self._context = self._open("AUTO")
 
     @property
     def time_base(self) -> Fraction:
@@ -80,9 +92,9 @@ class Decoder:
     def _decodes_frames_in_parallel(self) -> bool:
         from av.codec.context import ThreadType
 
-        return bool(self.stream.codec_context.active_thread_type & ThreadType.FRAME)
+        return bool(self._context.active_thread_type & ThreadType.FRAME)
 
-    def _open(self, threads: Literal["AUTO", "SLICE"]) -> tuple[InputContainer, VideoStream]:
+    def _open(self, threads: Literal["AUTO", "SLICE"]) -> tuple[InputContainer, VideoStream, VideoCodecContext]:
         container = open_input(self.path)
         try:
             stream = main_video_stream(container)
@@ -91,15 +103,16 @@ class Decoder:
                 raise MediaError(f"{self.path} has no video stream, only {kinds or 'nothing'}")
             if stream.codec_context is None:
                 raise MediaError(f"{self.path}: there is no decoder for its video stream (#{stream.index})")
-            stream.codec_context.thread_type = threads
+            context = _alpha_decoder(stream) or stream.codec_context
+            context.thread_type = threads
         except BaseException:
             container.close()
             raise
-        return container, stream
+        return container, stream, context
 
     def _reopen(self, threads: Literal["AUTO", "SLICE"]) -> None:
         self.container.close()
-        self.container, self.stream = self._open(threads)
+        self.container, self.stream, self._context = self._open(threads)
 
     def _from(self, start: Fraction | None) -> Iterator[VideoFrame]:
         if start is not None and self._seek(start - _SEEK_MARGIN):
@@ -151,7 +164,7 @@ class Decoder:
 
         for packet in self._packets():
             try:
-                frames = self.stream.codec_context.decode(packet)
+                frames = self._context.decode(packet)
             except av.error.MemoryError as error:
                 raise MediaError(f"cannot decode {self.path}: {reason(error)}") from error
             except av.error.FFmpegError as error:
@@ -196,3 +209,25 @@ class Decoder:
 
 def _moment(frame: VideoFrame) -> str:
     return "an unknown time" if frame.time is None else f"{frame.time:.3f} s"
+
+
+def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
+    """A decoder that gives the transparency of VP8 and VP9, which lies beside the picture; `None` if there is none.
+
+    FFmpeg's own decoders of these codecs do not look at it.
+    """
+    from av.codec import CodecContext
+    from av.codec.codec import UnknownCodecError
+
+    name = _ALPHA_DECODERS.get(stream.codec_context.name)
+    says = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode")
+    if name is None or says != "1":
+        return None
+    try:
+        context = cast("VideoCodecContext", CodecContext.create(name, "r"))
+    except UnknownCodecError:
+        _log.warning("this FFmpeg lacks the decoder %s, which the transparency of %s needs", name, stream.name)
+        return None
+    for field in _FROM_HEADER:
+        setattr(context, field, getattr(stream.codec_context, field))
+    return context

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from esrgan.errors import MediaError, UsageError
+from esrgan.errors import UsageError
 from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
 from esrgan_video.container.formats import ContainerFormat
 from esrgan_video.container.hdr import encoder_parameters
 from esrgan_video.container.info import VideoInfo
+from esrgan_video.container.pixel_format import check_pix_fmt, nearest_pix_fmt, pixel_formats
 
 if TYPE_CHECKING:
     from av.codec import Codec
@@ -105,6 +106,13 @@ _DEFAULTS = {
 }
 """Visually lossless for each encoder that has a scale of quality."""
 
+_ALPHA_CODECS = {
+    "matroska": ("vp9", "ffv1"),
+    "webm": ("vp9", "vp9"),
+    "mov": ("prores", "prores"),
+}
+"""For each container that can hold transparency in a usual way: the codec for 4:2:0 of 8 bits, and for all else."""
+
 _X264_FIELDS = {TOP_FIELD_FIRST: "tff=1", BOTTOM_FIELD_FIRST: "bff=1"}
 """By field order: how x264 is told to code and flag frames as interlaced."""
 
@@ -127,29 +135,46 @@ def plan_encoder(
         UsageError: an encoder, pixel format or option that does not exist; the message lists those that do.
     """
     codec = _find_encoder(options.codec or _default_codec(container, info.layout))
-    pix_fmt = options.pix_fmt or _nearest_pix_fmt(codec, info.layout)
+    formats = pixel_formats(codec, container)
+    pix_fmt = options.pix_fmt or nearest_pix_fmt(codec, formats, info.layout)
     if options.pix_fmt is not None:
-        _check_pix_fmt(codec, options.pix_fmt)
+        check_pix_fmt(codec, options.pix_fmt)
     layout = PixelLayout.of(pix_fmt)
     colour = info.colour.for_layout(layout)
     if pix_fmt.startswith("yuvj"):  # deprecated: the same planes, and full range said by a tag
         pix_fmt = pix_fmt.replace("yuvj", "yuv")
         colour = replace(colour, full_range=True)
+    if info.layout.alpha and not layout.alpha:
+        _log.warning("%s has transparency, %s", info.path, _alpha_refusal(codec, container, pix_fmt))
     field_order = info.field_order if keeps_lines or info.field_order == PROGRESSIVE else 0
     return EncoderPlan(
         encoder=codec.name,
         pix_fmt=pix_fmt,
         layout=layout,
         colour=colour,
-        options=_encoder_options(options, codec, info, is_interlaced=field_order in _X264_FIELDS),
+        options=_encoder_options(options, codec, info, is_interlaced=field_order in _X264_FIELDS, alpha=layout.alpha),
         field_order=field_order,
     )
 
 
-def _default_codec(container: ContainerFormat, layout: PixelLayout) -> str:
+def _default_codec(container: ContainerFormat, source: PixelLayout) -> str:
+    if source.alpha and container.muxer in _ALPHA_CODECS:
+        small, lossless = _ALPHA_CODECS[container.muxer]
+        fits = source.model == "yuv" and source.bits == 8 and (source.chroma_x, source.chroma_y) == (2, 2)
+        return small if fits else lossless
     if container.muxer == "webm":  # libvpx as PyAV carries it has 8 bits only
-        return "vp9" if layout.bits == 8 else "av1"
+        return "vp9" if source.bits == 8 else "av1"
     return "h264"
+
+
+def _alpha_refusal(codec: Codec, container: ContainerFormat, pix_fmt: str) -> str:
+    """Why transparency is left out, and what would keep it."""
+    if any(layout.alpha for layout in pixel_formats(codec, container).values()):
+        return f"which {pix_fmt} does not hold: leave out --pix-fmt to keep it"
+    if container.muxer in _ALPHA_CODECS:
+        names = " or ".join(dict.fromkeys(_ALPHA_CODECS[container.muxer]))
+        return f"which {codec.name} does not hold: use --codec {names} to keep it"
+    return f"which {codec.name} in {container.suffix} does not hold: write .webm, .mov or .mkv to keep it"
 
 
 def _find_encoder(name: str) -> Codec:
@@ -170,61 +195,9 @@ def _find_encoder(name: str) -> Codec:
     return codec
 
 
-def _formats(codec: Codec) -> dict[str, PixelLayout]:
-    """Pixel formats that the encoder takes from memory, and the planes of each."""
-    found = {}
-    for video_format in codec.video_formats or ():
-        try:
-            found[video_format.name] = PixelLayout.of(video_format.name)
-        except MediaError:
-            continue
-    return found
-
-
-def _check_pix_fmt(codec: Codec, pix_fmt: str) -> None:
-    formats = _formats(codec)
-    if formats and pix_fmt not in formats:
-        raise UsageError(f"{codec.name} does not take --pix-fmt {pix_fmt}: use {', '.join(formats)}")
-
-
-def _nearest_pix_fmt(codec: Codec, source: PixelLayout) -> str:
-    """The encoder's format that keeps most of the source's, and of those the one with least to spare."""
-    wanted = _wanted(source, lossless=not codec.lossy)
-    formats = {
-        name: layout
-        for name, layout in _formats(codec).items()
-        if not layout.alpha
-        and not name.startswith("yuvj")
-        and (layout.model == wanted.model or codec.name == "libx264rgb")
-    }
-    if not formats:
-        return wanted.pix_fmt
-    best = min(formats, key=lambda name: _cost(formats[name], wanted, native=formats[name].holds(name)))
-    chosen = formats[best]
-    if chosen.bits < source.bits:
-        _log.warning("%s has no format of %d bits: the output has %d", codec.name, source.bits, chosen.bits)
-    if source.model == "yuv" and (chosen.chroma_x > source.chroma_x or chosen.chroma_y > source.chroma_y):
-        _log.warning("%s cannot hold the chroma of %s: the output is %s", codec.name, source.pix_fmt, best)
-    return best
-
-
-def _wanted(source: PixelLayout, *, lossless: bool) -> PixelLayout:
-    """What to look for: RGB and grey stay as they are in lossless files only, since few players show them otherwise."""
-    if source.model == "yuv" or lossless:
-        return PixelLayout(model=source.model, bits=source.bits, chroma_x=source.chroma_x, chroma_y=source.chroma_y)
-    chroma = 1 if source.model == "rgb" else 2
-    return PixelLayout(model="yuv", bits=source.bits, chroma_x=chroma, chroma_y=chroma)
-
-
-def _cost(layout: PixelLayout, wanted: PixelLayout, *, native: bool) -> tuple[int, ...]:
-    """What is lost first, then what is wasted, then whether samples must be repacked."""
-    lost_chroma = max(0, layout.chroma_x - wanted.chroma_x) + max(0, layout.chroma_y - wanted.chroma_y)
-    spare_chroma = max(0, wanted.chroma_x - layout.chroma_x) + max(0, wanted.chroma_y - layout.chroma_y)
-    lost_bits, spare_bits = max(0, wanted.bits - layout.bits), max(0, layout.bits - wanted.bits)
-    return lost_bits, lost_chroma, spare_chroma, spare_bits, not native
-
-
-def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo, *, is_interlaced: bool) -> dict[str, str]:
+def _encoder_options(
+    options: EncoderOptions, codec: Codec, info: VideoInfo, *, is_interlaced: bool, alpha: bool
+) -> dict[str, str]:
     known = _known_options(codec)
     defaults = _DEFAULTS.get(codec.name, _Defaults())
     chosen = dict(defaults.options)
@@ -241,6 +214,8 @@ def _encoder_options(options: EncoderOptions, codec: Codec, info: VideoInfo, *, 
         if "preset" not in known:
             raise UsageError(f"{codec.name} has no presets: leave out --preset {options.preset}")
         chosen["preset"] = options.preset
+    if alpha and codec.name == "libvpx":
+        chosen["auto-alt-ref"] = "0"  # it refuses transparency otherwise
     for key, value in encoder_parameters(codec.name, info.mastering_display, info.light_level).items():
         chosen[key] = f"{chosen[key]}:{value}" if key in chosen else value
     if is_interlaced and codec.name == "libx264":

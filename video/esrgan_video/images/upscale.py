@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from esrgan.errors import EngineError
+from esrgan_video.alpha import enlarged, flat_areas, nearest_visible
 from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.compare import Comparison
 from esrgan_video.images.reading import read_image
@@ -125,7 +125,7 @@ def _upscale(pixels: Pixels, upscaler: BatchUpscaler, height: int, width: int, *
     if pixels.shape[2] in (1, 3):
         return _upscale_planes(pixels, upscaler, height, width, color_fix=color_fix)
     colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
-    visible = _bled(colours, alpha[:, :, 0] > 0)
+    visible = _bled(colours, alpha[:, :, 0])
     large_colours = _upscale_planes(visible, upscaler, height, width, color_fix=color_fix)
     return np.concatenate((large_colours, _upscale_alpha(alpha, upscaler, height, width)), axis=2)
 
@@ -160,24 +160,15 @@ def _upscale_alpha(alpha: Pixels, upscaler: BatchUpscaler, height: int, width: i
     if alpha.min() == alpha.max():
         return np.full((height, width, 1), alpha.flat[0], alpha.dtype)
     large = _upscale_planes(alpha, upscaler, height, width)
-    kernel = np.ones((3, 3), np.uint8)
-    plane = np.ascontiguousarray(alpha[:, :, 0])
-    flat = cv2.erode(plane, kernel) == cv2.dilate(plane, kernel)
-    rows = np.arange(height) * alpha.shape[0] // height
-    columns = np.arange(width) * alpha.shape[1] // width
-    kept, values = flat[rows][:, columns], plane[rows][:, columns]
-    return np.where(kept, values, large[:, :, 0])[:, :, None]
+    plane = alpha[:, :, 0]
+    kept = enlarged(flat_areas(plane), height, width)
+    return np.where(kept, enlarged(plane, height, width), large[:, :, 0])[:, :, None]
 
 
-def _bled(colours: Pixels, visible: NDArray[np.bool_]) -> Pixels:
+def _bled(colours: Pixels, alpha: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
     """Give each invisible pixel the colour of the nearest visible one."""
-    if visible.all() or not visible.any():
+    places = nearest_visible(alpha)
+    if places is None:
         return colours
-    _, labels = cv2.distanceTransformWithLabels(
-        (~visible).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    positions = np.flatnonzero(visible)
-    sources = np.zeros(len(positions) + 1, np.intp)  # the visible pixels have labels from 1
-    sources[labels[visible]] = positions
-    filled: Pixels = colours.reshape(-1, colours.shape[2])[sources[labels]]
+    filled: Pixels = colours.reshape(-1, colours.shape[2])[places]
     return filled
