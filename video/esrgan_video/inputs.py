@@ -6,15 +6,19 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from esrgan.errors import UsageError
 from esrgan_video.animation.detect import is_animation
+from esrgan_video.pipes.names import PIPE, PipeFormat, path_of
 from esrgan_video.sequences.pattern import SequencePattern
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Suffixes of the images that are read and written."""
 VIDEO_OUTPUT_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm"})
 """Suffixes of the videos that are written."""
+ANIMATION_SUFFIXES = frozenset({".gif", ".apng", ".png", ".webp"})
+"""Suffixes of the animations that are read and written."""
 VIDEO_SUFFIXES = VIDEO_OUTPUT_SUFFIXES | {
     ".avi", ".m4v", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".mpg", ".mpeg", ".ogv", ".3gp", ".y4m",
 }  # fmt: skip
@@ -23,12 +27,12 @@ VIDEO_SUFFIXES = VIDEO_OUTPUT_SUFFIXES | {
 SCRIPT_SUFFIXES = frozenset({".vpy"})
 """Suffixes of VapourSynth scripts. They are programs: only those named one by one are run."""
 
-_KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+_KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | ANIMATION_SUFFIXES
 
 
 def is_video(path: Path) -> bool:
-    """Whether it is upscaled as a video is: a video by its suffix, a script, numbered image files, or an animation."""
-    return (
+    """Whether it is upscaled as a video is: a video by its suffix, a script, a pipe, numbered files, an animation."""
+    return path == PIPE or (
         path.suffix.lower() in VIDEO_SUFFIXES | SCRIPT_SUFFIXES or sequence_of(path) is not None or is_animation(path)
     )
 
@@ -62,7 +66,9 @@ def expand_inputs(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern)
+    path = path_of(pattern)
+    if path == PIPE:
+        return [path]
     if pattern and path.is_dir():
         found = _media(child for child in path.iterdir() if not child.name.startswith("."))
         if not found:
@@ -103,8 +109,11 @@ def output_path(
         UsageError: many inputs for one file, an `ext` that is unknown, of the wrong kind, or at odds with `output`.
     """
     text, output = os.fspath(output), Path(output)
+    if output == PIPE:
+        return _to_pipe(source, ext, many=many)
     if text.endswith(("/", os.sep)) or output.is_dir() or not (output.exists() or output.suffix):
-        return output / f"{source.stem}{'_' if suffix else ''}{suffix}{_result_suffix(source, ext)}"
+        result = _result_suffix(source, ext)
+        return output / f"{_stem(source, result)}{'_' if suffix else ''}{suffix}{result}"
     if many:
         raise UsageError(f"several inputs need a folder as output, {output} is a file name")
     if ext != "auto" and output.suffix.lower() != _result_suffix(source, ext):
@@ -112,8 +121,36 @@ def output_path(
     return output
 
 
+def _to_pipe(source: Path, ext: str, *, many: bool) -> Path:
+    if many or not is_video(source):
+        what = "several inputs" if many else f"the image {source}"
+        raise UsageError(f"standard output takes one video, not {what}: name a file or folder")
+    if ext.lstrip(".").lower() not in ("auto", *get_args(PipeFormat)):
+        raise UsageError(f"--ext {ext} cannot go to standard output: use {' or '.join(get_args(PipeFormat))}")
+    return PIPE
+
+
+def _stem(source: Path, result: str) -> str:
+    """What the name of the result begins with: for numbered files that become one, the name of their folder."""
+    if source == PIPE:
+        return "stdin"
+    if sequence_of(source) is not None and result not in IMAGE_SUFFIXES:
+        return source.absolute().parent.name
+    return source.stem
+
+
+def _writable(source: Path) -> frozenset[str]:
+    """Suffixes that a result may have; those of images only where they stay what they are."""
+    if not is_video(source):
+        return IMAGE_SUFFIXES
+    videos = VIDEO_OUTPUT_SUFFIXES | {".gif", ".apng"}
+    if sequence_of(source) is not None:
+        return videos | IMAGE_SUFFIXES
+    return videos | ANIMATION_SUFFIXES if is_animation(source) else videos
+
+
 def _result_suffix(source: Path, ext: str) -> str:
-    writable = VIDEO_OUTPUT_SUFFIXES if is_video(source) else IMAGE_SUFFIXES
+    writable = _writable(source)
     if ext == "auto":
         own = source.suffix.lower()
         return own if own in writable else (".mkv" if is_video(source) else ".png")
@@ -151,7 +188,7 @@ def plan_outputs(
         (source, output_path(source, output, suffix=suffix, ext=_ext_for(source, ext, is_mixed), many=many))
         for source in sources
     ]
-    real_sources = {os.path.realpath(source): source for source in sources}
+    real_sources = {os.path.realpath(source): source for source in sources if source != PIPE}
     taken: dict[str, Path] = {}
     for source, target in pairs:
         real_target = os.path.realpath(target)

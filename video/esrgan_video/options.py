@@ -10,6 +10,7 @@ from esrgan.errors import UsageError
 from esrgan_video.container.encoder import EncoderOptions
 from esrgan_video.container.fields import Deinterlace
 from esrgan_video.container.timing import TimeRange
+from esrgan_video.pipes.names import PipeFormat
 from esrgan_video.size import OutputSize
 
 _NO_EFFECT = MappingProxyType({"affects_result": False})
@@ -38,6 +39,10 @@ class VideoOptions:
     each field, at the field's time, so twice as many; `off` upscales the fields woven together as they are."""
     rate: Fraction | None = None
     """Frames per second of numbered image files, 25 by default; everything else has times of its own."""
+    quality: int = 95
+    """Of JPEG and WebP files in a sequence of images, 1 to 100."""
+    pipe_format: PipeFormat = field(default="y4m", metadata=_NO_EFFECT)
+    """What goes to standard output: `y4m`, which more programs read, or `nut`, which has exact times, RGB and alpha."""
     drop_unsupported: bool = False
     """Leave out streams that the container cannot hold instead of refusing."""
     color_fix: bool = False

@@ -17,15 +17,15 @@ from esrgan.errors import MediaError
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
-from esrgan_video.container.target import check_paths
 from esrgan_video.engine import Upscaler
 from esrgan_video.engine.remembering import RememberingUpscaler, TileMemory
+from esrgan_video.frame_target import FrameTarget
 from esrgan_video.options import VideoOptions
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.segments import Segment, cut
 from esrgan_video.sources import AnyReader, open_source
-from esrgan_video.targets import FrameTarget, open_target
+from esrgan_video.targets import check_ends, open_target
 from esrgan_video.transform import FrameTransform, UpscaledGroup
 
 _log = logging.getLogger(__name__)
@@ -88,8 +88,11 @@ def upscale_video(
     interruption of any kind, the same call goes on from the last whole segment and gives the same result.
 
     Args:
-        source: a file that FFmpeg can read. Its first video stream that is not cover art is upscaled.
-        target: the file to write, `.mkv`, `.mp4`, `.mov` or `.webm`.
+        source: a file that FFmpeg can read, of which the first video stream that is not cover art is upscaled; a
+            VapourSynth script, numbered image files (`in/%05d.png`), an animated GIF, PNG or WebP, or `-`, a y4m or
+            NUT pipe.
+        target: the file to write, `.mkv`, `.mp4`, `.mov` or `.webm`; numbered image files (`out/%05d.png`), an
+            animation (`.gif`, `.apng`, `.png`, `.webp`), or `-`. What these cannot hold is reported and left out.
         upscaler: the network at work.
         options: size, encoder, range and what else there is to choose.
         progress: how progress is shown on standard error.
@@ -103,7 +106,7 @@ def upscale_video(
     """
     source, target = Path(source), Path(target)
     options = options or VideoOptions()
-    check_paths(source, target)
+    check_ends(source, target)
     began = time.monotonic()
     with open_source(source, options) as reader:
         info = reader.info

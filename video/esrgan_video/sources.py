@@ -14,6 +14,7 @@ from esrgan_video.container.script import ScriptReader, is_script
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pictures import PictureReader
+from esrgan_video.pipes.names import PIPE
 from esrgan_video.sequences.source import sequence_source
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ type AnyReader = VideoReader | ScriptReader | PictureReader
 
 
 def open_source(path: Path, options: VideoOptions) -> AnyReader:
-    """The reader for a video file, a script, numbered image files or an animated image.
+    """The reader for a video file, standard input, a script, numbered image files or an animated image.
 
     Raises:
         UsageError: no such file, an option that is for another kind, or a range in which there is no frame.
@@ -38,8 +39,25 @@ def open_source(path: Path, options: VideoOptions) -> AnyReader:
         return PictureReader(sequence_source(pattern, options.rate or DEFAULT_RATE), options.time_range)
     if options.rate is not None:
         raise UsageError(f"--fps {float(options.rate):g} is for numbered image files: {path} has times of its own")
+    if path == PIPE:
+        return _pipe(options)
     if is_script(path):
         return ScriptReader(path, options.time_range)
     if is_animation(path):
         return PictureReader(animation_source(path), options.time_range)
     return VideoReader(path, options.time_range, deinterlace=options.deinterlace, strict=options.strict)
+
+
+def _pipe(options: VideoOptions) -> VideoReader:
+    """A pipe is read once, from one end to the other: for other streams than the video it would have to be twice."""
+    reader = VideoReader(PIPE, options.time_range, deinterlace=options.deinterlace, strict=options.strict)
+    others = ", ".join(reader.other_streams)
+    if others and not options.drop_unsupported:
+        reader.close()
+        raise UsageError(
+            f"only the video comes through a pipe, not {others}: give the file by name, or leave it out with "
+            "--drop-unsupported"
+        )
+    if others:
+        _log.warning("standard input: only the video is read, not %s", others)
+    return reader

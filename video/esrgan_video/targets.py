@@ -3,107 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
-from esrgan.errors import MediaError
+from esrgan.errors import UsageError
+from esrgan_video.animation.target import open_animation_target
+from esrgan_video.animation.writer import WRITERS
 from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container import Frame, VideoEncoder
-from esrgan_video.container.target import finished_under
+from esrgan_video.container.target import check_paths, finished_under
+from esrgan_video.frame_target import FrameTarget, completed
+from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
+from esrgan_video.pipes.names import PIPE
+from esrgan_video.pipes.target import open_pipe_target
 from esrgan_video.plan import VideoPlan, plan_video
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.segments import Completion, Segment, SegmentStore, opened_store
+from esrgan_video.sequences.pattern import SequencePattern
+from esrgan_video.sequences.target import open_sequence_target
 from esrgan_video.sources import AnyReader
-
-
-class FrameTarget(Protocol):
-    """An output that is open. It takes frames in parts; a part that is written may outlive the run."""
-
-    @property
-    def layout(self) -> PixelLayout:
-        """Planes that frames must have."""
-        ...
-
-    @property
-    def colour(self) -> Colour:
-        """What their values must mean."""
-        ...
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """Streams of the input that the output lacks."""
-        ...
-
-    @property
-    def part_frames(self) -> int | None:
-        """Frames of each part but the last; `None`: all frames are one part."""
-        ...
-
-    @property
-    def finished(self) -> Mapping[int, Segment]:
-        """Parts that an earlier run has written, by their place."""
-        ...
-
-    @property
-    def completion(self) -> Completion | None:
-        """Set when no part is missing."""
-        ...
-
-    def write(self, index: int, frames: Iterable[Frame]) -> None:
-        """Write part `index`."""
-        ...
-
-    def complete(self, frames: int, damaged_packets: int) -> None:
-        """Say that all parts are written, and have `frames` frames."""
-        ...
-
-    def finish(self) -> Completion:
-        """Give the output its name, when all parts are written."""
-        ...
-
-
-@dataclass(kw_only=True)
-class WholeTarget:
-    """An output that is written in one go: nothing outlives the run."""
-
-    layout: PixelLayout
-    """Planes that frames must have."""
-    colour: Colour
-    """What their values must mean."""
-    write_all: Callable[[Iterable[Frame]], int]
-    """Takes all frames, finishes the output and returns how many it wrote; called once."""
-    dropped: tuple[str, ...] = ()
-    """Streams of the input that the output lacks."""
-    part_frames: None = None
-    """All frames are one part."""
-    finished: Mapping[int, Segment] = field(default_factory=dict)
-    """None."""
-    completion: Completion | None = None
-    """Set when all is written."""
-    _written: int = 0
-
-    def write(self, _index: int, frames: Iterable[Frame]) -> None:
-        """Write all frames."""
-        self._written = self.write_all(frames)
-
-    def complete(self, frames: int, damaged_packets: int) -> None:
-        """Say that there were `frames` frames.
-
-        Raises:
-            MediaError: another number of them was written.
-        """
-        if self._written != frames:
-            raise MediaError(
-                f"{frames} frames were decoded but {self._written} written: this is a bug, please report it"
-            )
-        self.completion = Completion(frames=frames, damaged_packets=damaged_packets)
-
-    def finish(self) -> Completion:
-        """Nothing is left to do."""
-        return _completed(self.completion)
 
 
 class VideoFile:
@@ -167,7 +88,7 @@ class VideoFile:
         Raises:
             MediaError: the disk is full, or a segment is damaged.
         """
-        done, video = _completed(self.completion), self._plan.video
+        done, video = completed(self.completion), self._plan.video
         end = self._store.end * video.time_base
         with finished_under(self._plan.target) as unfinished, self._plan.muxer(unfinished, end) as muxer:
             muxer.write(
@@ -195,12 +116,47 @@ def open_target(
             run at work on the output, or an unfinished one of another input or other settings.
         MediaError: it cannot be written.
     """
+    with _opener(path)(path, reader, size, options, upscaler) as target:
+        yield target
+
+
+def _opener(path: Path) -> Callable[..., AbstractContextManager[FrameTarget]]:
+    if path == PIPE:
+        return open_pipe_target
+    if sequence_of(path) is not None:
+        return open_sequence_target
+    return open_animation_target if path.suffix.lower() in WRITERS else _open_video_file
+
+
+@contextlib.contextmanager
+def _open_video_file(
+    path: Path, reader: AnyReader, size: tuple[int, int], options: VideoOptions, upscaler: PlanningUpscaler
+) -> Iterator[FrameTarget]:
     plan = plan_video(path, reader, size, options, upscaler)
-    with opened_store(path, plan.job, restart=options.restart) as store:
+    with opened_store(path, plan.job, restart=options.restart, make=SegmentStore) as store:
         yield VideoFile(plan, store)
 
 
-def _completed(completion: Completion | None) -> Completion:
-    if completion is None:
-        raise ValueError("parts are missing")
-    return completion
+def check_ends(source: Path, target: Path) -> None:
+    """Refuse, before anything is opened, paths that cannot work.
+
+    Raises:
+        UsageError: a target that is a folder or the source itself, or whose folder is missing, or a terminal.
+    """
+    if target == PIPE:
+        if sys.stdout.isatty():
+            raise UsageError("- writes raw video to standard output, which is a terminal: pipe it into a program")
+        return
+    inputs, outputs = sequence_of(source), sequence_of(target)
+    if outputs is None:
+        check_paths(source, target)
+        files = [] if inputs is None or not target.exists() else map(inputs.file, inputs.numbers())
+        if any(target.samefile(file) for file in files):
+            raise UsageError(f"the output {target} is one of the files {source}: write to another file")
+    elif inputs is not None and _same_files(inputs, outputs):
+        raise UsageError(f"the output {target} is the input: write to another folder or name")
+
+
+def _same_files(one: SequencePattern, other: SequencePattern) -> bool:
+    same_names = (one.before, one.after) == (other.before, other.after)
+    return same_names and one.folder.resolve() == other.folder.resolve()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"esrgan: interrupted, {str(interrupt) or _NOTHING_LEFT}\n")
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our standard output went away, as `head` does
-        sys.stderr.close()
+        _forget_output()
         return 1
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -71,6 +73,12 @@ def _configure_logging(verbosity: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
+
+
+def _forget_output() -> None:
+    """Let what is still in the buffers go nowhere: closing them would fail, and be reported, once more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -15,6 +15,7 @@ from esrgan.errors import EsrganError, UsageError
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
 from esrgan_video.engine.options import DEFAULT_OVERLAP
+from esrgan_video.pipes.names import PIPE, path_of
 
 if TYPE_CHECKING:
     from esrgan_video.engine import Upscaler
@@ -43,13 +44,24 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
 
 
 def _add_files(group: Any) -> None:
-    group.add_argument("inputs", nargs="*", help="image or video files, folders, or quoted patterns")
+    group.add_argument(
+        "inputs",
+        nargs="*",
+        help="image or video files, folders, numbered files (in/%%05d.png), - for a pipe, or quoted patterns",
+    )
     group.add_argument("-i", "--input", action="append", default=[], help="the same, by name")
     group.add_argument(
-        "-o", "--output", type=Path, help=f"file, or folder for several inputs (default: {DEFAULT_FOLDER}/)"
+        "-o",
+        "--output",
+        type=path_of,
+        help=f"file, numbered files (out/%%05d.png), - for a pipe, or folder (default: {DEFAULT_FOLDER}/)",
     )
     group.add_argument("--suffix", default="out", help="added to names in an output folder (default: %(default)s)")
-    group.add_argument("--ext", default="auto", help="extension of files in an output folder; auto keeps the input's")
+    group.add_argument(
+        "--ext",
+        default="auto",
+        help="extension of files in an output folder; auto keeps the input's. Of a pipe: y4m (default) or nut",
+    )
     group.add_argument(
         "--compare", action="store_true", help="left half: the input enlarged by bicubic; right half: the result"
     )
@@ -219,7 +231,8 @@ def _run_video(job: _Job, given: argparse.Namespace, upscaler: Upscaler, options
 
     result = upscale_video(job.source, job.target, upscaler=upscaler, options=options, progress=given.progress)
     _log.info("%d frames in %.1f s, %.2f frames/s", result.frames, result.seconds, result.frames / result.seconds)
-    sys.stdout.write(f"{job.target}\n")
+    if job.target != PIPE:
+        sys.stdout.write(f"{job.target}\n")
 
 
 def _attempt(work: Callable[[], object], *, alone: bool) -> int:
@@ -261,6 +274,8 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
         deinterlace=given.deinterlace,
         rate=given.fps,
+        quality=given.quality,
+        pipe_format="nut" if given.ext.lstrip(".").lower() == "nut" else "y4m",
         drop_unsupported=given.drop_unsupported,
         strict=given.strict,
         restart=given.restart,

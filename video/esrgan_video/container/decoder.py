@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from esrgan.errors import MediaError
 from esrgan_video.container.formats import open_input, reason
 from esrgan_video.container.info import main_video_stream
+from esrgan_video.pipes.names import PIPE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -71,6 +72,11 @@ class Decoder:
         """Unit of the stream's times, in seconds."""
         return Fraction(self.stream.time_base.numerator, self.stream.time_base.denominator)
 
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it can be read only once, from its beginning to its end."""
+        return self.path == PIPE
+
     def close(self) -> None:
         """Close the file."""
         self.container.close()
@@ -86,7 +92,7 @@ class Decoder:
             recent.append(frame.pts)
             self._check(frame)
             yield frame
-        if self._missing > 0 and recent and self._decodes_frames_in_parallel():
+        if self._missing > 0 and recent and not self.is_pipe and self._decodes_frames_in_parallel():
             yield from self._rest_after(recent)
 
     def _decodes_frames_in_parallel(self) -> bool:
@@ -129,7 +135,7 @@ class Decoder:
         """Go to the keyframe before `time`; false where that is the beginning, or cannot be done."""
         import av
 
-        if time <= 0:
+        if time <= 0 or self.is_pipe:
             return False
         try:
             self.container.seek(math.floor(time / self.time_base), stream=self.stream)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.pipes.names import PIPE
+from esrgan_video.pipes.source import open_pipe
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -69,7 +71,7 @@ def format_of(path: Path) -> ContainerFormat:
 
 
 def open_input(path: Path) -> InputContainer:
-    """Open a file for reading.
+    """Open a file, or standard input, for reading.
 
     Raises:
         UsageError: there is no such file, or it is a folder.
@@ -77,6 +79,8 @@ def open_input(path: Path) -> InputContainer:
     """
     import av
 
+    if path == PIPE:
+        return open_pipe()
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a video file")
     try:

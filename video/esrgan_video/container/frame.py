@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,10 @@ class Frame:
     def width(self) -> int:
         """Columns of luma."""
         return int(self.planes[0].shape[1])
+
+    def without_pixels(self) -> Frame:
+        """Its time and colour alone."""
+        return replace(self, planes=(), metadata=None)
 
     @property
     def time(self) -> Fraction:

@@ -15,9 +15,11 @@ from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container.fields import Fields
 from esrgan_video.container.frame import Frame
 from esrgan_video.container.hdr import LightLevel, MasteringDisplay
+from esrgan_video.pipes.names import PIPE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -69,6 +71,10 @@ class VideoInfo:
     """Number of frames, as stated by the header or estimated from the duration; `None` if unknown."""
     metadata: Mapping[str, str]
     """Tags of the stream."""
+    plays: int | None = None
+    """How often an animation is shown, 0 for ever; `None` for what is none."""
+    first_number: int | None = None
+    """Number of the first of numbered image files; `None` for what is none."""
     only_video: bool = False
     """Whether there is nothing beside the video that could be copied: no container with further streams and tags."""
 
@@ -113,6 +119,7 @@ def describe(
         start_time=Fraction(container.start_time or 0, 1_000_000),
         frames_from_header=_times(stream.frames or _estimated_frames(container, stream, rate), fields.pictures),
         metadata=dict(stream.metadata),
+        only_video=path == PIPE,
     )
 
 
@@ -130,6 +137,14 @@ def _display_matrix(stream: VideoStream, side_data: Mapping[str, bytes]) -> tupl
     return struct.unpack("<9i", raw) if raw and len(raw) == _MATRIX_BYTES else None
 
 
+def describe_stream(stream: Stream) -> str:
+    """Number, kind, codec and language in words."""
+    context = stream.codec_context
+    codec = f", {context.name}" if context is not None else ""
+    language = f", {stream.language}" if stream.language not in (None, "und") else ""
+    return f"#{stream.index} ({stream.type}{codec}{language})"
+
+
 def rate_from_header(stream: VideoStream) -> Fraction | None:
     """Average frames per second; `None` where the header says nothing plausible."""
     if stream.average_rate and stream.average_rate <= _HIGHEST_PLAUSIBLE_RATE:
@@ -138,9 +153,11 @@ def rate_from_header(stream: VideoStream) -> Fraction | None:
 
 
 def measured_rate(path: Path, stream_index: int) -> Fraction | None:
-    """Frames per second from the distances of the first packets; `None` if they have no times."""
+    """Frames per second from the distances of the first packets; `None` if they have no times, or for a pipe."""
     from esrgan_video.container.formats import open_input
 
+    if path == PIPE:
+        return None
     with open_input(path) as container:
         stream = container.streams[stream_index]
         packets = islice(container.demux(stream), _MEASURED_PACKETS)

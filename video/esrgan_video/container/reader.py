@@ -14,7 +14,7 @@ from esrgan.errors import MediaError, UsageError
 from esrgan_video.container.decoder import Decoder
 from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
 from esrgan_video.container.frame import Frame, from_av
-from esrgan_video.container.info import VideoInfo, describe, measured_rate, rate_from_header
+from esrgan_video.container.info import VideoInfo, describe, describe_stream, measured_rate, rate_from_header
 from esrgan_video.container.timing import Timeline, TimeRange, with_times
 
 if TYPE_CHECKING:
@@ -132,6 +132,12 @@ class VideoReader:
         if self._range.frames is None:
             return total
         return self._range.frames if total is None else min(total, self._range.frames)
+
+    @property
+    def other_streams(self) -> tuple[str, ...]:
+        """What there is beside the video, in words."""
+        main = self._decoder.stream.index
+        return tuple(describe_stream(stream) for stream in self._decoder.container.streams if stream.index != main)
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once. What was damaged is logged at the end."""

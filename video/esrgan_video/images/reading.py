@@ -28,7 +28,7 @@ _CENTIMETRES_PER_INCH = 2.54
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> StillImage:
-    """Read a PNG, JPEG, WebP, TIFF or BMP file of one frame; its contents decide which it is, not its name.
+    """Read a PNG, JPEG, WebP, TIFF, BMP or GIF file of one frame; its contents decide which it is, not its name.
 
     Grey stays grey, alpha stays, 16 bits stay. A palette becomes RGB or RGBA, CMYK becomes sRGB
     (through its ICC profile if it has one), fewer than 8 bits become 8. The EXIF orientation is applied.
@@ -74,16 +74,14 @@ def _reader(data: bytes) -> Callable[[bytes, int], StillImage]:
         return read_png
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return read_tiff
-    if data.startswith((b"\xff\xd8\xff", b"BM")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+    if data.startswith((b"\xff\xd8\xff", b"BM", b"GIF8")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return _read_through_pillow
-    if data.startswith(b"GIF8"):
-        raise MediaError("a GIF: only PNG, JPEG, WebP, TIFF and BMP images of one frame are upscaled")
-    raise MediaError("not a PNG, JPEG, WebP, TIFF or BMP image")
+    raise MediaError("not a PNG, JPEG, WebP, TIFF, BMP or GIF image")
 
 
 def _read_through_pillow(data: bytes, max_pixels: int) -> StillImage:
-    """JPEG, WebP and BMP, which have 8 bits a channel."""
-    with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "BMP")) as image:
+    """JPEG, WebP, BMP and GIF, which have 8 bits a channel."""
+    with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "BMP", "GIF")) as image:
         check_size(image.width, image.height, max_pixels)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # MPO: a photograph, then previews or the other eye's view

@@ -33,28 +33,30 @@ _MAX_JPEG_EXIF = 65533 - len(_EXIF_PREFIX)
 
 
 @dataclass(frozen=True)
-class _Format:
+class ImageFormat:
     """What a file format can hold."""
 
     name: str
+    """As people call it."""
     max_side: int
     """Largest width and height in pixels."""
     alpha: bool = True
+    """Whether it holds opacity."""
     deep: bool = False
     """Whether it holds 16 bits a channel."""
 
 
-_PNG = _Format("PNG", 2**31 - 1, deep=True)
-_JPEG = _Format("JPEG", 65500, alpha=False)  # libjpeg's limit, a little under the format's 65535
-_TIFF = _Format("TIFF", 2**32 - 1, deep=True)
+_PNG = ImageFormat("PNG", 2**31 - 1, deep=True)
+_JPEG = ImageFormat("JPEG", 65500, alpha=False)  # libjpeg's limit, a little under the format's 65535
+_TIFF = ImageFormat("TIFF", 2**32 - 1, deep=True)
 _FORMATS = {
     ".png": _PNG,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": _Format("WebP", 16383),
+    ".webp": ImageFormat("WebP", 16383),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".bmp": _Format("BMP", 2**31 - 1, alpha=False),
+    ".bmp": ImageFormat("BMP", 2**31 - 1, alpha=False),
 }
 
 
@@ -79,7 +81,7 @@ def write_image(path: str | os.PathLike[str], image: StillImage, *, quality: int
     path = Path(path)
     check_quality(quality)
     check_target(path, width=image.width, height=image.height, is_transparent=image.is_transparent)
-    format_ = _FORMATS[path.suffix.lower()]
+    format_ = image_format(path)
     if image.bit_depth == 16 and not format_.deep:
         _log.warning("%s: %s holds 8 bits a channel, the image has 16; .png and .tif keep them", path, format_.name)
     pixels = image.pixels[:, :, :-1] if image.has_alpha and not format_.alpha else image.pixels
@@ -102,9 +104,7 @@ def check_target(
         UsageError: unknown suffix, missing folder, a folder instead of a file, the input itself (by
             whatever name), more pixels a side than the format holds, or transparency in JPEG or BMP.
     """
-    format_ = _FORMATS.get(path.suffix.lower())
-    if format_ is None:
-        raise UsageError(f"cannot write {path}: unknown suffix {path.suffix!r}; known are {', '.join(_FORMATS)}")
+    format_ = image_format(path)
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
     if path.is_dir():
@@ -118,6 +118,18 @@ def check_target(
         )
     if is_transparent and not format_.alpha:
         raise UsageError(f"cannot write {path}: {format_.name} has no transparency; use .png, .webp or .tif")
+
+
+def image_format(path: Path) -> ImageFormat:
+    """The format that the suffix of `path` names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    format_ = _FORMATS.get(path.suffix.lower())
+    if format_ is None:
+        raise UsageError(f"cannot write {path}: unknown suffix {path.suffix!r}; known are {', '.join(_FORMATS)}")
+    return format_
 
 
 def check_quality(quality: int) -> None:
@@ -158,7 +170,9 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def _write_through_pillow(file: BinaryIO, image: StillImage, format_: _Format, *, quality: int, lossless: bool) -> None:
+def _write_through_pillow(
+    file: BinaryIO, image: StillImage, format_: ImageFormat, *, quality: int, lossless: bool
+) -> None:
     """JPEG, WebP and BMP."""
     picture = image_of(image.pixels)
     profile = image.metadata.icc_profile

@@ -190,6 +190,8 @@ class PictureReader:
             start_time=Fraction(0),
             frames_from_header=self.source.count,
             metadata={},
+            plays=self.source.plays,
+            first_number=self.source.first_number,
             only_video=True,
         )
 

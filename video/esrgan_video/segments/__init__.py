@@ -7,7 +7,7 @@ goes the same way, hence the results are equal.
 
 from esrgan_video.segments.fingerprint import Identified, input_facts, settings_facts
 from esrgan_video.segments.job import Job
-from esrgan_video.segments.journal import Completion
+from esrgan_video.segments.journal import Completion, Journal
 from esrgan_video.segments.length import cut, usual_segment_frames
 from esrgan_video.segments.packets import Segment
 from esrgan_video.segments.store import SegmentStore, folder_for, opened_store
@@ -16,6 +16,7 @@ __all__ = [
     "Completion",
     "Identified",
     "Job",
+    "Journal",
     "Segment",
     "SegmentStore",
     "cut",

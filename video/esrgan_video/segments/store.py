@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,9 @@ def folder_for(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened_store(target: Path, wanted: Job, *, restart: bool) -> Iterator[SegmentStore]:
+def opened_store[S: SegmentStore](
+    target: Path, wanted: Job, *, restart: bool, make: Callable[[Path, Path, Journal], S]
+) -> Iterator[S]:
     """The store of `target`, with what an earlier run of the same job left in it.
 
     Errors and interrupts that leave the block say what is kept. A store without segments leaves nothing behind.
@@ -41,6 +43,7 @@ def opened_store(target: Path, wanted: Job, *, restart: bool) -> Iterator[Segmen
         target: the output.
         wanted: the job as it would begin now. Where an earlier run settled `segment_frames` and `threads`, these stay.
         restart: throw away what an earlier run left.
+        make: `SegmentStore`, or one of its kind, from the folder, the output and the journal.
 
     Raises:
         UsageError: another run is at work on `target`, or an earlier one had another input or other settings.
@@ -52,7 +55,7 @@ def opened_store(target: Path, wanted: Job, *, restart: bool) -> Iterator[Segmen
             folder.mkdir(exist_ok=True)
             stack.callback(_remove_empty, folder)
             stack.enter_context(locked(folder / _LOCK, target=target))
-            store = SegmentStore(folder, target, _journal(folder, wanted, target, restart=restart))
+            store = make(folder, target, _journal(folder, wanted, target, restart=restart))
             stack.callback(store.leave)
         try:
             yield store
@@ -75,8 +78,8 @@ class SegmentStore:
         for stale in folder.glob("*.part"):
             stale.unlink()
         for segment in list(journal.segments.values()):
-            if not _is_whole(self._path(segment.index), segment):
-                _log.warning("%s is damaged or gone: it is made again", self._path(segment.index))
+            if not self.holds(segment):
+                _log.warning("%s: part %d is damaged or gone: it is made again", target, segment.index)
                 journal.remove(segment.index)
 
     @property
@@ -128,6 +131,19 @@ class SegmentStore:
             finally:
                 temporary.unlink(missing_ok=True)
             sync_folder(self._folder)
+        self.record(segment)
+
+    def holds(self, segment: Segment) -> bool:
+        """Whether a recorded segment is on the disk, whole."""
+        return _is_whole(self._path(segment.index), segment)
+
+    def record(self, segment: Segment) -> None:
+        """Note in the journal a segment that is whole on the disk.
+
+        Raises:
+            MediaError: the disk is full, or cannot be written to.
+        """
+        with _writing(self._target):
             self._journal.add(segment)
 
     def complete(self, frames: int, damaged_packets: int) -> None:

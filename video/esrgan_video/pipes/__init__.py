@@ -1,0 +1,1 @@
+"""Video through standard input and output: y4m and NUT."""
