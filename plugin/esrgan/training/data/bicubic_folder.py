@@ -71,8 +71,19 @@ class BicubicFolderDataset(Dataset[dict[str, Any]]):
         """`lq` `(3, H, W)` and `gt` `(3, sH, sW)`, RGB in 0..1, with `lq_path` and `gt_path`, both of the HR file."""
         file = self.paths[index]
         hr, lr = hr_and_lr(file, self._scale)
-        return {"lq": _tensor(lr), "gt": _tensor(hr), "lq_path": str(file), "gt_path": str(file)}
+        return {
+            "lq": to_tensor(as_floats(lr)),
+            "gt": to_tensor(as_floats(hr)),
+            "lq_path": str(file),
+            "gt_path": str(file),
+        }
 
 
-def _tensor(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(image[..., ::-1].transpose(2, 0, 1) / np.float32(255))
+def as_floats(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Levels of 0..255 as 0..1."""
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def to_tensor(image: NDArray[np.float32]) -> Tensor:
+    """`(H, W, 3)` BGR -> `(3, H, W)` RGB."""
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))

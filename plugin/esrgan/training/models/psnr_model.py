@@ -38,8 +38,8 @@ class PSNRModel(StepModel):
             TrainingDiverged: ten iterations in a row were not finite.
         """
         self.begin_step(self.optimizer_g)
-        for lq, gt in self.parts(self.net_g):
-            loss = self.content_loss(self.generate(lq), gt, "l")
+        for part in self.parts(self.net_g):
+            loss = self.content_loss(self.generate(part.lq), part.target, "l")
             assert loss is not None  # BasicSR refuses options without any
             self.backward(loss)
         self.end_step(current_iter, [self.optimizer_g])

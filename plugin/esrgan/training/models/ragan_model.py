@@ -11,7 +11,7 @@ from torch import Tensor
 from esrgan.errors import UsageError
 from esrgan.losses.relativistic import DetachedGANLoss, RelativisticGANLoss
 from esrgan.training.models.health import colour_drift, saturated_share
-from esrgan.training.models.step_model import StepModel, at_least_float32
+from esrgan.training.models.step_model import Part, StepModel, at_least_float32
 from esrgan.training.models.step_options import RaGANOptions
 
 
@@ -69,25 +69,25 @@ class RaGANModel(StepModel, SRGANModel):
         optimizers = [self.optimizer_g, self.optimizer_d] if generator_learns else [self.optimizer_d]
         statistics = self._running_statistics()
         self.begin_step(self.optimizer_g, self.optimizer_d)
-        for lq, gt in self.parts(self.net_g, self.net_d):
-            logits = self.generator_step(lq, gt) if generator_learns else self._logits_without_generator(lq, gt)
+        for part in self.parts(self.net_g, self.net_d):
+            logits = self.generator_step(part) if generator_learns else self._logits_without_generator(part)
             self.discriminator_step(logits)
         skipped = self.end_step(current_iter, optimizers)
         for current, before in statistics:
             current.copy_(torch.where(skipped, before, current))
 
-    def generator_step(self, lq: Tensor, gt: Tensor) -> Logits:
+    def generator_step(self, part: Part) -> Logits:
         """Equation (3), into the generator's gradients: L_percep + λ L_G + η L_1.
 
         Returns:
-            The logits of `gt` and of the output, with the graph between them and the discriminator's weights.
+            The logits of the HR images and of the output, with the graph between them and the discriminator's weights.
         """
-        output = self.generate(lq)
+        output = self.generate(part.lq)
         fake = output.detach().requires_grad_()  # where the graph of the losses ends and the generator's begins
-        content = self.content_loss(fake, gt, "l_g")
+        content = self.content_loss(fake, part.target, "l_g")
         if content is not None:
             self.backward(content)
-        logits = self._judge(gt, fake)
+        logits = self._judge(part.gt, fake)
         adversarial = self.cri_gan.generator(*logits)
         self.record({"l_g_gan": adversarial})
         self.backward(adversarial, inputs=[fake], retain_graph=True)
@@ -101,10 +101,10 @@ class RaGANModel(StepModel, SRGANModel):
         self.backward(loss, inputs=self._discriminator_weights)
         self._logits = Logits(logits.real.detach(), logits.fake.detach())
 
-    def _logits_without_generator(self, lq: Tensor, gt: Tensor) -> Logits:
+    def _logits_without_generator(self, part: Part) -> Logits:
         with torch.no_grad():
-            output = self.generate(lq)
-        return self._judge(gt, output)
+            output = self.generate(part.lq)
+        return self._judge(part.gt, output)
 
     def _judge(self, real: Tensor, fake: Tensor) -> Logits:
         # Two passes, not one over both sets: batch normalisation must not mix them.

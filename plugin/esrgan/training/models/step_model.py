@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -34,6 +34,15 @@ _NO_SYNC_OF_BUFFERS: dict[str, Any] = (
     else {"broadcast_buffers": False}  # its name in older releases of torch
 )
 _OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+class Part(NamedTuple):
+    """A part of a batch; `(N, C, H, W)` and twice `(N, C, sH, sW)`, in 0..1."""
+
+    lq: Tensor
+    gt: Tensor
+    target: Tensor
+    """What the pixel and the perceptual loss compare with: `gt`, or a sharpened one."""
 
 
 class StepModel(StoredModel):
@@ -113,11 +122,16 @@ class StepModel(StoredModel):
     # The verbs of a step
 
     def feed_data(self, data: Mapping[str, Tensor]) -> None:
-        """Take a batch: `lq` `(N, C, H, W)` and, but for testing without it, `gt` `(N, C, sH, sW)`, in 0..1."""
+        """Take a batch: `lq` `(N, C, H, W)` and, but for testing without it, `gt` `(N, C, sH, sW)`, in 0..1.
+
+        `gt_usm`, if it is there, is what the pixel and the perceptual loss compare with in place of `gt`.
+        """
         memory_format = torch.channels_last if self.step_options.channels_last else torch.contiguous_format
-        for name in ("lq", "gt"):
+        for name in ("lq", "gt", "gt_usm"):
             if name in data:
                 setattr(self, name, data[name].to(self.device, memory_format=memory_format, non_blocking=True))
+        if "gt" in data and "gt_usm" not in data:
+            self.gt_usm = self.gt
 
     def begin_step(self, *optimizers: Optimizer) -> None:
         """Forget the gradients and losses of the step before."""
@@ -125,17 +139,18 @@ class StepModel(StoredModel):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def parts(self, *networks: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """The `(lq, gt)` of each part of the batch. Processes exchange gradients of `networks` in the last only."""
+    def parts(self, *networks: nn.Module) -> Iterator[Part]:
+        """Each part of the batch. Processes exchange gradients of `networks` in the last only."""
         count = self.step_options.accumulate
         if len(self.lq) % count:
             raise UsageError(f"train:accumulate: {count} does not divide the batch of {len(self.lq)}")
-        for index, (lq, gt) in enumerate(zip(self.lq.chunk(count), self.gt.chunk(count), strict=True)):
+        batch = (self.lq, self.gt, self.gt_usm)
+        for index, tensors in enumerate(zip(*(tensor.chunk(count) for tensor in batch), strict=True)):
             with ExitStack() as stack:
                 for network in networks:
                     if index + 1 < count and isinstance(network, DistributedDataParallel):
                         stack.enter_context(network.no_sync())
-                yield lq, gt
+                yield Part(*tensors)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Run networks in the precision of the options."""

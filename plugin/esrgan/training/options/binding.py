@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -88,6 +89,19 @@ def bind[T](cls: type[T], values: Mapping[Any, Any], path: KeyPath, problems: Pr
     if required or any(_has_failed(value) for value in found.values()):
         return None
     return cls(**{name: MappingProxyType(value) if isinstance(value, dict) else value for name, value in found.items()})
+
+
+def bound[T](cls: type[T], values: Mapping[Any, Any]) -> T:
+    """Make a `cls` from values that were checked with the options file, or that come from elsewhere.
+
+    Raises:
+        OptionsError: they were not, and are wrong; one line each.
+    """
+    problems = Problems(Document(file=Path(cls.__name__), values={}, lines={}))
+    result = bind(cls, values, (), problems)
+    problems.raise_if_any()
+    assert result is not None
+    return result
 
 
 def _collector(name: str, patterns: Mapping[str, str]) -> str | None:

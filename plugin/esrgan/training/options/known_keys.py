@@ -109,11 +109,22 @@ def _check_dataset(dataset: DatasetOptions, path: KeyPath, problems: Problems) -
     for name in dataset.extra:
         if name not in known:
             problems.unknown((*path, name), sorted(known | own))
+    for name, section in getattr(cls, "sections", {}).items():
+        if dataset.extra.get(name) is not None:
+            _check_section(section, dataset.extra[name], (*path, name), problems)
     defaults = {field.name: field.default for field in fields(DatasetOptions)}
     for name in sorted({needed[0] for needed in read.needed} - {"scale", "phase"}):
         given = getattr(dataset, name) != defaults[name] if name in defaults else name in dataset.extra
         if not given:
             problems.add(path, f"the key {name!r} is missing: {dataset.type} needs it")
+
+
+def _check_section(section: type, value: Any, path: KeyPath, problems: Problems) -> None:
+    """Check keys that a part binds to a dataclass of its own."""
+    try:
+        convert(section, value, path, problems)
+    except UsageError as error:
+        problems.add(path, str(error))
 
 
 def _check_train(train: TrainOptions, problems: Problems) -> None:
