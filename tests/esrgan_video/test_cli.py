@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,7 +201,7 @@ def test_a_failure_leaves_the_file_that_was_there(weights, tmp_path, capsys):
 def test_an_interrupted_run_ends_at_once_and_leaves_nothing(number, weights, tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", frames=200, size=(320, 240))
     target = tmp_path / "out.mp4"
-    arguments = ["upscale", clip, "-o", target, "-n", weights, "--progress", "json"]
+    arguments = ["upscale", clip, "-o", target, "-n", weights, "--progress", "json", "--segment-frames", "200"]
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     process.stderr.readline()  # the first report: frames are on their way
@@ -208,9 +209,49 @@ def test_an_interrupted_run_ends_at_once_and_leaves_nothing(number, weights, tmp
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert error.splitlines()[-1].startswith("esrgan: interrupted")
+    assert error.splitlines()[-1] == "esrgan: interrupted, nothing was left under the output's name"
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == [clip]
+
+
+def test_an_interrupted_video_goes_on_with_the_same_command(weights, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=100, size=(160, 120))
+    target = tmp_path / "out.mp4"
+    arguments = ["upscale", clip, "-o", target, "-n", weights, "--progress", "json", "--segment-frames", "5"]
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".out.mp4.esrgan/*.segment")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    said = re.fullmatch(
+        r"esrgan: interrupted, (\d+) finished frames are kept in .*: the same command continues", error.splitlines()[-1]
+    )
+    assert said
+    assert not target.exists()
+    done = run(*arguments, "-v")
+    assert done.returncode == 0, done.stderr
+    assert f"{said[1]} frames were done before" in done.stderr
+    assert count_frames(target) == 100
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "out.mp4"}
+
+
+def test_a_dry_run_is_a_table_or_a_line_of_json(photo, weights, tmp_path, capsys):
+    clip = make_clip(tmp_path / "clip 50 %.mp4", frames=12)
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["upscale", str(clip), str(photo), "-o", str(tmp_path / "new folder"), "-n", str(weights), "--dry-run"]
+    assert main(arguments) == 0
+    table = capsys.readouterr().out
+    for part in ("64x48, yuv420p, 8 bits", "#0 (video, h264): upscaled", "about 12, 1 segment(s)", "GB free"):
+        assert part in table
+    assert main([*arguments, "--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["output"]["path"] for record in records] == [
+        str(tmp_path / "new folder" / name) for name in ("clip 50 %_out.mp4", "a photo, 100 %_out.png")
+    ]
+    assert records[0]["frames"] == 12
+    assert records[0]["output"]["encoder"] == "libx264"
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_info_names_the_sizes_that_the_tensors_have(weights, capsys):

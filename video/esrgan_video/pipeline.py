@@ -15,6 +15,7 @@ from typing import Self
 
 from esrgan.errors import MediaError
 from esrgan.progress import Progress, ProgressMode
+from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.engine import Upscaler
@@ -115,16 +116,8 @@ def upscale_video(
         with open_target(target, reader, (width, height), options, upscaler) as output:
             remembering = RememberingUpscaler(upscaler) if options.reuse and isinstance(upscaler, Upscaler) else None
             tiles = TileMemory() if remembering is None else remembering.memory
-            transform = FrameTransform(
-                upscaler=remembering or upscaler,
-                layout=output.layout,
-                colour=output.colour,
-                width=width,
-                height=height,
-                batch=options.batch,
-                comparison=Comparison.displayed_by(info.display_matrix) if options.compare else None,
-                reuse=options.reuse,
-                color_fix=options.color_fix,
+            transform = frame_transform(
+                reader, (width, height), output.layout, output.colour, options, remembering or upscaler
             )
             resumed = sum(part.frames for part in output.finished.values())
             with _Reporter(reader, resumed, tiles, progress, watch) as reporter:
@@ -143,6 +136,28 @@ def upscale_video(
             reused_tiles=tiles.reused,
             resumed_frames=resumed,
         )
+
+
+def frame_transform(
+    reader: AnyReader,
+    size: tuple[int, int],
+    layout: PixelLayout,
+    colour: Colour,
+    options: VideoOptions,
+    upscaler: PlanningUpscaler,
+) -> FrameTransform:
+    """What happens to the frames of `reader` on their way to frames of `size`, `layout` and `colour`."""
+    return FrameTransform(
+        upscaler=upscaler,
+        layout=layout,
+        colour=colour,
+        width=size[0],
+        height=size[1],
+        batch=options.batch,
+        comparison=Comparison.displayed_by(reader.info.display_matrix) if options.compare else None,
+        reuse=options.reuse,
+        color_fix=options.color_fix,
+    )
 
 
 def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, reporter: _Reporter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -69,6 +70,12 @@ def _add_files(group: Any) -> None:
     group.add_argument(
         "--progress", choices=get_args(ProgressMode), default="auto", help="bar, lines, json or none (default: auto)"
     )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be done with videos, and what time, memory and disk it would take; write nothing",
+    )
+    group.add_argument("--json", action="store_true", help="with --dry-run: a line of JSON for each input")
 
 
 def _add_model(group: Any) -> None:
@@ -183,6 +190,8 @@ def run(given: argparse.Namespace) -> int:
     from esrgan_video.engine import Upscaler
     from esrgan_video.size import OutputSize
 
+    if given.json and not given.dry_run:
+        raise UsageError("--json is for --dry-run; progress in JSON is --progress json")
     size = OutputSize(scale=given.scale, width=given.width, height=given.height)
     engine = _engine_options(given)
     video = _video_options(given, size)
@@ -190,6 +199,8 @@ def run(given: argparse.Namespace) -> int:
     upscaler = Upscaler(given.model, engine)
     _log.info("%s x%d on %s in %s", upscaler.facts.architecture, upscaler.scale, upscaler.device, upscaler.dtype)
 
+    if given.dry_run:
+        return _forecast(jobs, given, upscaler, video)
     images = [job for job in jobs if not job.is_video]
     videos = [job for job in jobs if job.is_video]
     failures = _run_images(images, given, upscaler, size)
@@ -198,6 +209,31 @@ def run(given: argparse.Namespace) -> int:
     if failures:
         sys.stderr.write(f"esrgan: {failures} of {len(jobs)} inputs failed\n")
     return 1 if failures else 0
+
+
+def _forecast(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> int:
+    """Print what would be done; one input that cannot be done does not stop the others."""
+    failures = 0
+    for job in jobs:
+        failures += _attempt(
+            lambda job=job: _print_forecast(job, given, upscaler, options),  # type: ignore[misc]
+            alone=len(jobs) == 1,
+        )
+    return 1 if failures else 0
+
+
+def _print_forecast(job: _Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
+    from esrgan_video.cli.dry_run import as_json, as_table
+    from esrgan_video.dry_run import dry_run
+
+    as_lines = given.json or given.progress == "json"
+    if not job.is_video:
+        record = {"event": "dry-run", "input": {"path": str(job.source)}, "output": {"path": str(job.target)}}
+        table = f"{'input':<11}{job.source}\n{'output':<11}{job.target}\n"
+    else:
+        forecast = dry_run(job.source, job.target, upscaler=upscaler, options=options)
+        record, table = as_json(forecast), as_table(forecast)
+    sys.stdout.write(json.dumps(record) + "\n" if as_lines else table)
 
 
 def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upscaler, size: OutputSize) -> int:
@@ -310,7 +346,7 @@ def _plan_jobs(given: argparse.Namespace) -> list[_Job]:
     sources = expand_inputs(patterns)
     many = len(sources) > 1 or any(Path(pattern).is_dir() for pattern in patterns)
     pairs = plan_outputs(sources, output, suffix=given.suffix, ext=given.ext, many=many)
-    if any(target != output for _, target in pairs):
+    if any(target != output for _, target in pairs) and not given.dry_run:
         _make_folder(output)
     return [_Job(source, target, is_video(source)) for source, target in pairs]
 

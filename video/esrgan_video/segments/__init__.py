@@ -10,7 +10,7 @@ from esrgan_video.segments.job import Job
 from esrgan_video.segments.journal import Completion, Journal
 from esrgan_video.segments.length import cut, usual_segment_frames
 from esrgan_video.segments.packets import Segment
-from esrgan_video.segments.store import SegmentStore, folder_for, opened_store
+from esrgan_video.segments.store import SegmentStore, folder_for, opened_store, unfinished_job
 
 __all__ = [
     "Completion",
@@ -24,5 +24,6 @@ __all__ = [
     "input_facts",
     "opened_store",
     "settings_facts",
+    "unfinished_job",
     "usual_segment_frames",
 ]

@@ -59,11 +59,15 @@ class Journal:
         return cls(path, job)
 
     @classmethod
-    def load(cls, path: Path) -> Self | None:
+    def load(cls, path: Path, *, mend: bool) -> Self | None:
         """The journal at `path`; `None` if there is none, or none that can be read.
 
+        Args:
+            path: the file.
+            mend: cut off a torn last line, so that more can be added.
+
         Raises:
-            OSError: it cannot be read or, where its last line is torn, mended.
+            OSError: it cannot be read, or mended.
         """
         try:
             content = path.read_bytes()
@@ -76,9 +80,14 @@ class Journal:
         for record, _ in records[1:]:
             journal._note(record)
         whole = records[-1][1]
-        if whole < len(content):
+        if mend and whole < len(content):
             os.truncate(path, whole)
         return journal
+
+    @property
+    def frames(self) -> int:
+        """Frames in the finished segments."""
+        return sum(segment.frames for segment in self.segments.values())
 
     def add(self, segment: Segment) -> None:
         """Record a finished segment, whose file is on the disk."""

@@ -105,7 +105,7 @@ class SegmentStore:
     @property
     def frames(self) -> int:
         """Frames in the finished segments."""
-        return sum(segment.frames for segment in self.segments.values())
+        return self._journal.frames
 
     @property
     def end(self) -> int:
@@ -183,10 +183,23 @@ class SegmentStore:
         return self._folder / f"{index:06d}.segment"
 
 
+def unfinished_job(target: Path) -> Journal | None:
+    """What an earlier run of `target` has left, without touching it.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    try:
+        journal = Journal.load(folder_for(target) / _JOURNAL, mend=False)
+    except OSError as error:
+        raise MediaError(f"cannot read what is left of {target}: {error.strerror or error}") from error
+    return journal if journal is not None and journal.segments else None
+
+
 def _journal(folder: Path, wanted: Job, target: Path, *, restart: bool) -> Journal:
     """The journal to go on with."""
     path = folder / _JOURNAL
-    journal = None if restart else Journal.load(path)
+    journal = None if restart else Journal.load(path, mend=True)
     if journal is None or not journal.segments:
         _clear(folder)
         return Journal.start(path, wanted)

@@ -1,0 +1,181 @@
+"""`dry_run`: what `upscale_video` would do, and what that would take, found out without writing anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from esrgan.errors import UsageError
+from esrgan_video.animation.writer import WRITERS
+from esrgan_video.container import VideoEncoder
+from esrgan_video.inputs import sequence_of
+from esrgan_video.options import VideoOptions
+from esrgan_video.pipeline import frame_transform
+from esrgan_video.pipes.names import PIPE
+from esrgan_video.plan import VideoPlan, plan_video
+from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.segments import unfinished_job
+from esrgan_video.sources import open_source
+from esrgan_video.targets import check_ends
+from esrgan_video.transform import FrameTransform
+
+_GROUPS = 3
+"""Batches that are tried: the first is slow, since everything is new."""
+_ENOUGH_SECONDS = 20.0
+"""Time after which no further batch is tried."""
+_COPIES = 2
+"""The video lies on the disk twice while the segments are joined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What would be done, and what it would take."""
+
+    plan: VideoPlan
+    """Input, output and all that is settled."""
+    frames: int | None
+    """Frames that there will be, as far as the header tells."""
+    finished_frames: int
+    """Frames that an earlier run has left done."""
+    changes: tuple[str, ...]
+    """Why what an earlier run has left cannot be continued."""
+    frames_per_second: float
+    """Speed of the slowest stage, network or encoder."""
+    tried_frames: int
+    """Frames that this was measured with."""
+    memory: int
+    """Bytes that this process took at most."""
+    device_memory: int | None
+    """Bytes that the network took at most on a device with memory of its own."""
+    bytes_per_frame: float
+    """Of the encoded video."""
+    other_bytes: int
+    """Bytes that the streams beside the video have at most."""
+    disk_free: int
+    """Bytes that are free where the output goes."""
+
+    @property
+    def frames_left(self) -> int | None:
+        """Frames that are not done."""
+        return None if self.frames is None else max(0, self.frames - self.finished_frames)
+
+    @property
+    def segments(self) -> int | None:
+        """Segments that there will be."""
+        return None if self.frames is None else -(-self.frames // self.plan.job.segment_frames)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time that is left to compute."""
+        return None if self.frames_left is None else self.frames_left / self.frames_per_second
+
+    @property
+    def disk_needed(self) -> int | None:
+        """Bytes that are on the disk at most."""
+        return None if self.frames is None else round(self.frames * self.bytes_per_frame) * _COPIES + self.other_bytes
+
+
+def dry_run(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    upscaler: PlanningUpscaler,
+    options: VideoOptions | None = None,
+) -> Forecast:
+    """Find out what `upscale_video` with these arguments would do, by computing a few frames.
+
+    Raises:
+        UsageError: a path, an option or a combination that cannot work, or an output that is no video file.
+        MediaError: the input cannot be decoded.
+        EngineError: the network cannot run.
+    """
+    source, target = Path(source), Path(target)
+    options = options or VideoOptions()
+    if PIPE in (source, target):
+        raise UsageError("--dry-run needs files: a pipe can be read only once")
+    if sequence_of(target) is not None or target.suffix.lower() in WRITERS:
+        raise UsageError(f"--dry-run is for video files as output, got {target}")
+    folder = _existing(target.parent)
+    if folder == target.parent:
+        check_ends(source, target)
+    with open_source(source, options) as reader:
+        size = options.size.resolve(reader.info.width, reader.info.height, upscaler.scale)
+        plan = plan_video(target, reader, size, options, upscaler)
+        plan = plan.with_threads(plan.job.threads)
+        with plan.muxer(Path(os.devnull)):
+            pass  # the header shows what the container cannot hold
+        transform = frame_transform(reader, size, plan.video.plan.layout, plan.video.plan.colour, options, upscaler)
+        trial = _try(transform, reader.frames(), plan)
+        earlier = None if options.restart else unfinished_job(target)
+        has_others = any(stream.action in ("copy", "convert", "attach") for stream in plan.streams.streams)
+        return Forecast(
+            plan=plan,
+            frames=reader.expected_frames,
+            finished_frames=0 if earlier is None else earlier.frames,
+            changes=() if earlier is None else tuple(earlier.job.changes(plan.job.facts)),
+            frames_per_second=trial.frames / trial.seconds,
+            tried_frames=trial.frames,
+            memory=_peak_memory(),
+            device_memory=_peak_device_memory(upscaler.device),
+            bytes_per_frame=trial.size / trial.encoded,
+            other_bytes=source.stat().st_size if has_others else 0,
+            disk_free=shutil.disk_usage(folder).free,
+        )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    frames: int
+    """Frames that were timed."""
+    seconds: float
+    """Time of the slowest stage for them."""
+    encoded: int
+    """Frames that were encoded."""
+    size: int
+    """Bytes that this gave."""
+
+
+def _try(transform: FrameTransform, frames: Iterable[object], plan: VideoPlan) -> _Trial:
+    """Compute and encode a few frames, as a run does."""
+    groups = transform.groups(iter(frames))  # type: ignore[arg-type]
+    done, times, began = [], [], time.monotonic()
+    for group in islice(groups, _GROUPS):
+        start = time.monotonic()
+        done.append(list(transform(group).frames()))
+        times.append(time.monotonic() - start)
+        if time.monotonic() - began > _ENOUGH_SECONDS:
+            break
+    start = time.monotonic()
+    sizes = [packet.size for packet in VideoEncoder(plan.video).packets(frame for group in done for frame in group)]
+    encoding = (time.monotonic() - start) / len(sizes)
+    timed = slice(1, None) if len(times) > 1 else slice(None)
+    count = sum(map(len, done[timed]))
+    return _Trial(count, max(sum(times[timed]), encoding * count, 1e-6), len(sizes), sum(sizes))
+
+
+def _peak_memory() -> int:
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_device_memory(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def _existing(folder: Path) -> Path:
+    """`folder`, or the nearest one above it that exists."""
+    return next((parent for parent in (folder, *folder.absolute().parents) if parent.is_dir()), folder)
