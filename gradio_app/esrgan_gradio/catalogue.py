@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from esrgan.errors import UsageError
+from esrgan.weights import load_network
 from esrgan.weights.registry import DEFAULT, MODELS, ModelEntry, find_model
 
 
@@ -17,22 +18,24 @@ class Catalogue:
 
     sources: Mapping[str, str]
     """Name shown -> name or path for `esrgan.weights`, in the order to show them."""
+    scales: Mapping[str, int]
+    """Name shown -> size ratio of the network's output to its input."""
 
     @classmethod
     def of(cls, models: Sequence[str]) -> Catalogue:
-        """All models of the registry, or those named.
+        """All models of the registry, or those named; files are read, so that a wrong one is found now.
 
         Raises:
             UsageError: neither a known name nor a file, or two files of one name.
+            WeightsError: a file that cannot be read.
         """
-        if not models:
-            return cls(MappingProxyType({name: name for name in MODELS}))
-        sources: dict[str, str] = {}
+        sources: dict[str, str] = {} if models else {name: name for name in MODELS}
         for model in models:
             name, source = _named(model)
             if sources.setdefault(name, source) != source:
                 raise UsageError(f"two models are called {name}: {sources[name]} and {source}; rename one file")
-        return cls(MappingProxyType(sources))
+        scales = {name: _scale(source) for name, source in sources.items()}
+        return cls(MappingProxyType(sources), MappingProxyType(scales))
 
     @property
     def names(self) -> list[str]:
@@ -59,12 +62,15 @@ class Catalogue:
         return MODELS.get(self.sources[name])
 
     def pair(self) -> tuple[str, str]:
-        """Two models to interpolate at first: those installed with the package, else the first one twice."""
-        installed = [name for name in self.sources if (entry := self.entry(name)) is not None and entry.address is None]
-        alike = [name for name in installed if MODELS[self.sources[name]].scale == MODELS[DEFAULT].scale]
-        if len(alike) > 1:
-            return alike[0], alike[1]
-        return self.default, self.default
+        """Two models to interpolate at first: of those that need no download two of one scale, or else one twice."""
+        here = [name for name in self.sources if (entry := self.entry(name)) is None or entry.address is None]
+        first = next((name for name in here if self.sources[name] == DEFAULT), self.default)
+        others = (name for name in here if name != first and self.scales[name] == self.scales[first])
+        return first, next(others, first)
+
+
+def _scale(source: str) -> int:
+    return MODELS[source].scale if source in MODELS else load_network(source).facts.scale
 
 
 def _named(model: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def sentence(error: Exception) -> str:
         _log.error("a request failed", exc_info=error)
         return UNEXPECTED
     text = str(error)
-    text = text[:1].upper() + text[1:]
+    if re.match(r"[a-z]+\b(?![./])", text):  # a word, not the name of a file
+        text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 

@@ -9,7 +9,7 @@ from esrgan_gradio.examples import example_pictures
 from esrgan_gradio.html import status
 from esrgan_gradio.pictures import MAX_SCALE, MIN_SCALE
 from esrgan_gradio.runs import run_picture
-from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, own_scale
+from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, own_scale_script
 
 TILES: list[tuple[str, str | int]] = [
     ("Automatic", "auto"),
@@ -42,7 +42,7 @@ def add_image_tab(services: Services) -> None:
                 scale = gr.Slider(
                     MIN_SCALE,
                     MAX_SCALE,
-                    value=own_scale(services, catalogue.default),
+                    value=catalogue.scales[catalogue.default],
                     step=0.1,
                     label="Scale",
                     elem_id="image-scale",
@@ -85,4 +85,4 @@ def add_image_tab(services: Services) -> None:
         show_progress_on=[state],
         **DEVICE_EVENT,
     ).failure(lambda: status(WAITING), None, state, **LIGHT_EVENT)
-    model.change(lambda name: own_scale(services, name), model, scale, show_progress="hidden", **LIGHT_EVENT)
+    model.change(None, model, scale, js=own_scale_script(services))

@@ -106,12 +106,12 @@ class _Picture:
         """Packets that are ready after `frame`; `None` ends the stream."""
         if frame is None:
             return list(self._stream.encode(None))
-        made_yuv = frame.format.is_rgb and _BT709
-        kept_range = None if made_yuv else self._colour.full_range + 1
+        is_rgb = frame.format.is_rgb
+        kept_range = None if is_rgb else self._colour.full_range + 1
         small = frame.reformat(
             *self._size,
             "yuv420p",
-            dst_colorspace=made_yuv or None,
+            dst_colorspace=_BT709 if is_rgb else None,
             src_color_range=kept_range,
             dst_color_range=kept_range,
         )

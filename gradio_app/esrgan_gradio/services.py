@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,6 @@ LIGHT_EVENT: dict[str, Any] = {
 """Arguments of events that only look at a file."""
 
 
-def own_scale(services: Services, name: str) -> int:
-    """The scale of a model, for a control's first value; 4 for files, whose weights would have to be read."""
-    entry = services.catalogue.entry(name) if name in services.catalogue.sources else None
-    return 4 if entry is None else entry.scale
+def own_scale_script(services: Services) -> str:
+    """JavaScript that gives the scale of a model: it sets a slider at once, before the visitor touches it."""
+    return f"(name) => ({json.dumps(dict(services.catalogue.scales))})[name]"

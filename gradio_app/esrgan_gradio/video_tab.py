@@ -13,7 +13,7 @@ from esrgan_gradio.html import duration, status
 from esrgan_gradio.pictures import MAX_SCALE, MIN_SCALE
 from esrgan_gradio.preview import browser_copy
 from esrgan_gradio.runs import video_job
-from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, own_scale
+from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, own_scale_script
 from esrgan_gradio.video_input import AUTOMATIC, CODECS, CONTAINERS, QUALITIES, VideoRequest
 from esrgan_gradio.video_job import Snapshot, VideoJob
 from esrgan_gradio.video_plan import NO_PLAN, plan_page
@@ -21,7 +21,7 @@ from esrgan_video.inputs import VIDEO_SUFFIXES
 
 TRIALS = [("Whole video", 0), ("First 2 seconds", 2), ("First 5 seconds", 5), ("First 15 seconds", 15)]
 WAITING = "Progress appears here."
-STOPPED = "Stopped. Nothing of the unfinished file is kept, and the device is free for the next job."
+STOPPED = "Stopped. Nothing of an unfinished file is kept."
 _TICK = 0.5
 """Seconds between two looks at a job; a stopped one is noticed as fast."""
 
@@ -46,7 +46,7 @@ def add_video_tab(services: Services) -> None:
                 scale = gr.Slider(
                     MIN_SCALE,
                     MAX_SCALE,
-                    value=own_scale(services, catalogue.default),
+                    value=catalogue.scales[catalogue.default],
                     step=0.1,
                     label="Scale",
                     elem_id="video-scale",
@@ -102,7 +102,7 @@ def add_video_tab(services: Services) -> None:
         if sent is None:
             return NO_PLAN
         try:
-            return plan_page(services, sent, own_scale(services, name), VideoRequest(**_fields(given)))
+            return plan_page(services, sent, catalogue.scales.get(name, 4), VideoRequest(**_fields(given)))
         except EsrganError as error:
             return status(sentence(error), "error")
 
@@ -132,7 +132,8 @@ def add_video_tab(services: Services) -> None:
 
     outputs = [still, state, download, result, run, stop]
     started = run.click(upscale, [source, model, *choices], outputs, show_progress_on=[state], **DEVICE_EVENT)
-    started.failure(lambda: (status(WAITING), *idle), None, [state, run, stop], **LIGHT_EVENT)
+    # An error and a stop both end here; the error's sentence is shown besides.
+    started.failure(lambda: (status(STOPPED), *idle), None, [state, run, stop], **LIGHT_EVENT)
     played = started.success(
         preview,
         download,
@@ -141,7 +142,7 @@ def add_video_tab(services: Services) -> None:
         concurrency_limit=1,
         api_visibility="private",
     )
-    stop.click(lambda: (status(STOPPED), *idle), None, [state, run, stop], cancels=[started, played], **LIGHT_EVENT)
+    stop.click(None, cancels=[started, played])
     controls: list[Any] = [source, model, *choices]
     for control in controls:
         control.change(
@@ -152,7 +153,7 @@ def add_video_tab(services: Services) -> None:
             trigger_mode="always_last",
             **LIGHT_EVENT,
         )
-    model.change(lambda name: own_scale(services, name), model, scale, show_progress="hidden", **LIGHT_EVENT)
+    model.change(None, model, scale, js=own_scale_script(services))
 
 
 def _fields(given: tuple[Any, ...]) -> dict[str, Any]:

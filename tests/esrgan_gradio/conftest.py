@@ -1,0 +1,124 @@
+"""The demo as a user starts it, and a browser to look at it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from browser import FLAGS, find_chromium
+from clip_tools import Clip, write_clip
+from esrgan.archs.rrdbnet import RRDBNet
+
+pytest.importorskip("gradio", reason="the extra gradio is not installed")
+
+PATIENCE = 60_000
+"""Milliseconds that anything in the browser may take on a busy machine."""
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """Files of this session; its name has a space and a percent sign."""
+    return tmp_path_factory.mktemp("demo 100%")
+
+
+def tiny_weights(path: Path, seed: int) -> Path:
+    """A random x2 network, too small to take time."""
+    torch.manual_seed(seed)
+    network = RRDBNet(num_feat=8, num_grow_ch=4, num_block=1, scale=2, unshuffle=1)
+    torch.save({"params": network.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(folder) -> tuple[Path, Path]:
+    """Two networks that can be interpolated."""
+    return tiny_weights(folder / "tiny-a.pth", 1), tiny_weights(folder / "tiny-b.pth", 2)
+
+
+@pytest.fixture(scope="session")
+def photo(folder) -> Path:
+    """Noise with alpha, 31x23."""
+    path = folder / "a photo.png"
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (23, 31, 4), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(folder) -> Path:
+    """Ten seconds of H.264 with sound: 250 frames of 96x72."""
+    return write_clip(folder / "a clip.mp4", Clip(size=(96, 72), times=range(250), audio=["aac"]))
+
+
+@pytest.fixture(scope="session")
+def app(folder, tiny) -> Iterator[str]:
+    """Address of the demo, started by the command with three networks and small limits."""
+    arguments = ["app", "--device", "cpu", "--max-megapixels", "0.25", "--max-seconds", "12", "--max-upload-mb", "20"]
+    models = [word for name in ("default", *map(str, tiny)) for word in ("-n", name)]
+    said, complained = folder / "stdout.txt", folder / "stderr.txt"
+    with said.open("w") as out, complained.open("w") as err:
+        command = [sys.executable, "-m", "esrgan_video.cli.main", *arguments, *models]
+        process = subprocess.Popen(
+            command, stdout=out, stderr=err, env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "uploads")}
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not said.read_text() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not said.read_text():
+            pytest.fail(f"the demo did not start: {complained.read_text()}")
+        yield said.read_text().split()[4]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert "a request failed" not in complained.read_text(), complained.read_text()[-4000:]
+    assert list((folder / "uploads").iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser without windows."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    try:
+        path = find_chromium()
+    except LookupError as error:
+        pytest.skip(str(error))
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, app) -> Iterator[Any]:
+    """Opens a window of a visitor of its own; in the end no window has asked anybody but the demo for anything."""
+    contexts, elsewhere = [], []
+
+    def open_window(**settings: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        context.set_default_timeout(PATIENCE)
+        context.on("request", lambda request: None if _is_own(request.url, app) else elsewhere.append(request.url))
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(app)
+        page.wait_for_selector("#image-run")
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+
+
+def _is_own(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))

@@ -1,0 +1,220 @@
+"""The named endpoints, called as other people's programs call them."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import wave
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clip_tools import Clip, streams, write_clip
+from esrgan_video.cli.main import main
+
+gradio_client = pytest.importorskip("gradio_client")
+handle_file = gradio_client.handle_file
+
+
+@pytest.fixture(scope="module")
+def client(app, tmp_path_factory) -> Any:
+    client = gradio_client.Client(app, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    yield client
+    client.close()
+
+
+def by_command(source: Path, target: Path, *options: str) -> np.ndarray:
+    """Pixels that `esrgan upscale` makes of an image."""
+    assert main(["upscale", str(source), "-o", str(target), "--device", "cpu", "--progress", "none", *options]) == 0
+    return np.asarray(Image.open(target))
+
+
+def test_the_names_are_what_is_documented_and_nothing_else_is_public(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        "/upscale_image",
+        "/upscale_video",
+        "/interpolate",
+    }
+
+
+def test_upscale_image_gives_the_pixels_of_the_command(client, photo, tiny, tmp_path):
+    path = client.predict(handle_file(photo), model="tiny-a", scale=1.5, tile=32, api_name="/upscale_image")
+    assert Path(path).name == "a_photo_x1.5.png"
+    expected = by_command(photo, tmp_path / "out.png", "-n", str(tiny[0]), "-s", "1.5", "-t", "32")
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
+
+
+def test_upscale_image_keeps_16_bits(client, tmp_path):
+    source = tmp_path / "deep.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 65536, (9, 11), dtype=np.uint16)).save(source)
+    path = client.predict(handle_file(source), model="tiny-a", api_name="/upscale_image")
+    with Image.open(path) as large:
+        assert large.mode.startswith("I;16")
+        assert large.size == (22, 18)
+
+
+def test_interpolate_gives_the_pixels_of_the_commands(client, photo, tiny, tmp_path):
+    blend = tmp_path / "blend.safetensors"
+    assert main(["interpolate", *map(str, tiny), "--alpha", "0.7", "-o", str(blend)]) == 0
+    expected = by_command(photo, tmp_path / "out.png", "-n", str(blend))
+    by_name = client.predict(handle_file(photo), 0.7, "tiny-a", "tiny-b", api_name="/interpolate")
+    np.testing.assert_array_equal(np.asarray(Image.open(by_name)), expected)
+    sent = client.predict(
+        handle_file(photo), 0.7, "tiny-a", second_weights=handle_file(tiny[1]), api_name="/interpolate"
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(sent)), expected)
+
+
+def test_upscale_video_reports_progress_and_keeps_frames_and_sound(client, tmp_path):
+    clip = write_clip(
+        tmp_path / "clip.mkv",
+        Clip(times=[40 * time for time in range(30)], time_base=Fraction(1, 1000), audio=["libopus"]),
+    )
+    job = client.submit(handle_file(clip), model="tiny-a", api_name="/upscale_video")
+    path, text = job.result(timeout=120)
+    assert text.startswith("30 frames of 128 × 96")
+    lines = [line for file, line in job.outputs()[:-1] if file is None]
+    assert any("of 30 frames" in line for line in lines)
+    assert [(kind, codec) for kind, codec, *_ in streams(Path(path))] == [("video", "h264"), ("audio", "opus")]
+    with av.open(path) as result:
+        assert sum(1 for _ in result.decode(video=0)) == 30
+
+
+def test_a_cancelled_video_frees_the_device(client, clip, photo):
+    job = client.submit(handle_file(clip), api_name="/upscale_video")
+    while not job.outputs():
+        assert not job.done()
+    job.cancel()
+    assert client.predict(handle_file(photo), model="tiny-a", api_name="/upscale_image").endswith(".png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"model": "/etc/passwd"}, "There is no model '/etc/passwd' here; choose one of default, tiny-a, tiny-b."),
+        ({"scale": 0}, "The output scale must be 1 to 8, got 0."),
+        ({"scale": "large"}, "The output scale must be 1 to 8, got 'large'."),
+        ({"tile": 3}, "The tile must be 0 (whole image) or 32 to 4096 pixels, got 3."),
+    ],
+)
+def test_wrong_values_are_refused_with_the_value(client, photo, arguments, sentence):
+    with pytest.raises(gradio_client.exceptions.AppError) as refusal:
+        client.predict(handle_file(photo), api_name="/upscale_image", **arguments)
+    assert str(refusal.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"codec": "libx264rgb"}, "The codec must be one of Automatic, H.264"),
+        ({"container": "exe"}, "The container must be one of Automatic, mkv"),
+        ({"trial_seconds": -1}, "The trial must be 0 (whole video) or a number of seconds, got -1."),
+        ({"container": "webm"}, "left out"),
+    ],
+)
+def test_wrong_choices_for_a_video_are_refused(client, clip, arguments, sentence):
+    with pytest.raises(gradio_client.exceptions.AppError) as refusal:
+        client.predict(handle_file(clip), api_name="/upscale_video", **arguments)
+    message = str(refusal.value)
+    assert sentence in message or "leave it out" in message
+    assert "/tmp" not in message
+
+
+def call(app: str, endpoint: str, data: list[Any]) -> str:
+    """What the server answers to a request that no honest client would send."""
+    event = httpx.post(f"{app}gradio_api/call/{endpoint}", json={"data": data}).json()["event_id"]
+    return httpx.get(f"{app}gradio_api/call/{endpoint}/{event}", timeout=60).text
+
+
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+@pytest.mark.parametrize("path", ["/etc/passwd", f"{os.sep}proc{os.sep}self{os.sep}environ"])
+def test_a_path_from_elsewhere_is_refused(app, path, meta):
+    answer = call(app, "upscale_image", [{"path": path, **meta}, "default", None, None])
+    assert answer.startswith("event: error")
+    assert "was not uploaded by a user" in answer or "must be an uploaded file" in answer
+
+
+def test_files_of_the_machine_are_not_served(app):
+    assert httpx.get(f"{app}gradio_api/file=/etc/passwd").status_code in (403, 404)
+    here = httpx.get(f"{app}gradio_api/file={Path(__file__).resolve()}")
+    assert here.status_code in (403, 404)
+
+
+def test_a_script_is_never_run(client, tmp_path):
+    witness = tmp_path / "ran"
+    script = tmp_path / "clip.vpy"
+    script.write_text(f"from pathlib import Path\nPath({str(witness)!r}).touch()\n")
+    with pytest.raises(gradio_client.exceptions.AppError, match=r"clip.vpy is not a video that is taken here"):
+        client.predict(handle_file(script), api_name="/upscale_video")
+    assert not witness.exists()
+
+
+def sound_only() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(1600))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"only words\n" * 9,
+        b"#EXTM3U\n#EXTINF:1,\nother.mp4\n",
+        b"ffconcat version 1.0\nfile other.mp4\n",
+        sound_only(),
+    ],
+    ids=["empty", "text", "playlist", "list of files", "sound"],
+)
+def test_what_is_no_video_is_refused(client, tmp_path, content):
+    file = tmp_path / "holiday.mp4"
+    file.write_bytes(content)
+    with pytest.raises((gradio_client.exceptions.AppError, ValueError)) as refusal:
+        client.predict(handle_file(file), api_name="/upscale_video")
+    assert "holiday.mp4" in str(refusal.value)
+    assert "/tmp" not in str(refusal.value)
+
+
+def test_a_video_that_is_too_large_or_too_long_is_refused_and_a_trial_of_it_is_not(client, tmp_path):
+    large = write_clip(tmp_path / "large.mp4", Clip(size=(640, 480), times=range(2)))
+    with pytest.raises(
+        gradio_client.exceptions.AppError, match=r"large.mp4 has frames of 640x480 pixels; at most 0.25"
+    ):
+        client.predict(handle_file(large), model="tiny-a", api_name="/upscale_video")
+    long = write_clip(tmp_path / "long.mp4", Clip(size=(32, 32), times=range(0, 25 * 20, 25)))
+    with pytest.raises(gradio_client.exceptions.AppError, match=r"long.mp4 lasts 19 s; at most 12 s"):
+        client.predict(handle_file(long), model="tiny-a", api_name="/upscale_video")
+    path, _ = client.predict(handle_file(long), model="tiny-a", trial_seconds=3, api_name="/upscale_video")
+    with av.open(path) as result:
+        assert sum(1 for _ in result.decode(video=0)) == 3
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_weights_that_hold_code_are_refused(client, photo, tmp_path, save):
+    file = tmp_path / "evil.pth"
+    save({"params": Hostile()}, file)
+    with pytest.raises(gradio_client.exceptions.AppError, match=r"evil.pth: .*refused"):
+        client.predict(handle_file(photo), 0.5, "tiny-a", second_weights=handle_file(file), api_name="/interpolate")
+
+
+def test_a_file_that_is_too_large_is_refused_while_it_is_sent(app):
+    files = {"files": ("huge.png", bytes(21_000_000))}
+    answer = httpx.post(f"{app}gradio_api/upload", files=files, timeout=60)
+    assert answer.status_code == 413
