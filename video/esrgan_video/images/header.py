@@ -13,6 +13,8 @@ from esrgan_video.images.pillow import quiet_pillow
 from esrgan_video.images.png_chunks import SIGNATURE
 
 _TIFF_GREY = (0, 1)  # PhotometricInterpretation: white is zero, black is zero
+_TIFF_SAMPLES = {0: 1, 1: 1, 3: 1, 5: 4}
+"""Samples of a pixel without alpha: grey, a palette's index, CMYK; else three."""
 _PNG_DEPTH = len(SIGNATURE) + 16
 
 
@@ -56,5 +58,5 @@ def _tiff_header(path: Path) -> ImageHeader:
         page = file.pages[0]
         assert isinstance(page, tifffile.TiffPage)
         colours = 1 if page.photometric in _TIFF_GREY else 3
-        alpha = bool(page.extrasamples)
+        alpha = page.samplesperpixel > _TIFF_SAMPLES.get(int(page.photometric), 3)
         return ImageHeader(page.imagewidth, page.imagelength, colours + alpha, 16 if page.bitspersample == 16 else 8)

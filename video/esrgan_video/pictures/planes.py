@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from esrgan.errors import MediaError
 from esrgan_video.colour import PixelLayout
 from esrgan_video.container.frame import Frame, Plane
 from esrgan_video.images import Pixels
@@ -25,7 +26,14 @@ def frame_layout(*, channels: Iterable[int], depth: int) -> PixelLayout:
 
 
 def planes_of(pixels: Pixels, layout: PixelLayout) -> tuple[Plane, ...]:
-    """`(H, W, C)` as planes of `layout`, which has room for it: each `(H, W)`, contiguous."""
+    """`(H, W, C)` as planes of `layout`: each `(H, W)`, contiguous.
+
+    Raises:
+        MediaError: colour, alpha or depth that `layout` has no room for.
+    """
+    own = frame_layout(channels=[pixels.shape[2]], depth=pixels.dtype.itemsize * 8)
+    if own.bits > layout.bits or own.alpha > layout.alpha or (own.model == "rgb" and layout.model == "grey"):
+        raise MediaError(f"a picture in {own.pix_fmt}, where {layout.pix_fmt} was announced")
     if layout.bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * np.uint16(_WIDEN)
     count = pixels.shape[2]
