@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from esrgan_video.engine import Upscaler
-from esrgan_video.vapoursynth import esrgan, filter  # noqa: A004 - the module's name
+from esrgan_video.vapoursynth import batches, esrgan, filter  # noqa: A004 - the module's name
 from vs_tools import all_planes, clip_of, planes_of, random_planes, repeat
 
 vs = pytest.importorskip("vapoursynth")
@@ -117,3 +117,22 @@ def test_the_network_is_released_with_the_clip(monkeypatch, clip):
     gc.collect()
     assert [reference() is None for reference in alive] == [True, True]
     assert frame.width == 24
+
+
+def test_what_is_remembered_for_reuse_is_released_with_the_clip(monkeypatch, frames, clip):
+    kept = []
+
+    class Watched(batches.RecentPictures):
+        def of(self, frame):
+            picture = super().of(frame)
+            kept.append(weakref.ref(picture))
+            return picture
+
+    monkeypatch.setattr(batches, "RecentPictures", Watched)
+    large = doubled(clip, num_streams=2)
+    same(large, enlarged(frames, 2))
+    assert len(kept) == FRAMES
+    assert sum(reference() is not None for reference in kept) == 16  # eight for each stream
+    del large
+    gc.collect()
+    assert not any(reference() for reference in kept)
