@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -98,9 +100,46 @@ def test_the_best_value_follows_the_direction_of_the_metric():
 
 def test_metrics_of_pyiqa_are_left_out_with_a_warning_where_it_is_missing(monkeypatch, caplog):
     monkeypatch.setattr("esrgan.training.evaluation.metrics.find_spec", lambda _: None)
-    assert pyiqa_metrics(["niqe"], torch.device("cpu")) == []
-    assert "pip install pyiqa" in caplog.text
+    assert pyiqa_metrics(["lpips", "dists"], torch.device("cpu")) == []
+    assert "lpips, dists are left out: `pip install pyiqa`" in caplog.text
     assert pyiqa_metrics([], torch.device("cpu")) == []
+
+
+def test_niqe_without_pyiqa_is_basicsrs(monkeypatch):
+    from basicsr.metrics.niqe import calculate_niqe
+
+    monkeypatch.setattr("esrgan.training.evaluation.metrics.find_spec", lambda _: None)
+    (metric,) = pyiqa_metrics(["niqe"], torch.device("cpu"), border=4)
+    assert (metric.name, metric.better) == ("niqe", "lower")
+    image = cv2.blur(np.random.default_rng(0).integers(0, 256, (208, 110, 3), dtype=np.uint8), (3, 3))
+    shown = Picture(name="x", lr=image, output=image, hr=None)
+    assert metric.measure(shown) == pytest.approx(calculate_niqe(image, crop_border=4), abs=1e-9)
+    small = Picture(name="x", lr=image, output=image[:199], hr=None)  # one block without its border
+    assert math.isnan(metric.measure(small))
+
+
+def test_metrics_of_pyiqa_get_rgb_and_one_that_cannot_be_made_is_left_out(monkeypatch, caplog):
+    class Difference:
+        lower_better, metric_mode = True, "FR"
+
+        def __call__(self, output, hr):
+            assert output.shape == (1, 3, 40, 52)
+            return (output[:, 0] - hr[:, 0]).mean()  # red
+
+    def create_metric(name, device):
+        if name != "difference":
+            raise OSError("no route to the weights\nof this metric")
+        assert device == torch.device("cpu")
+        return Difference()
+
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric, __spec__=object()))
+    (metric,) = pyiqa_metrics(["lpips", "difference"], torch.device("cpu"))
+    assert "lpips is left out: no route to the weights of this metric" in caplog.text
+    assert (metric.name, metric.better) == ("difference", "lower")
+    shown = picture()
+    red = shown.output[..., 2].astype(np.float64) - shown.hr[..., 2]
+    assert metric.measure(shown) == pytest.approx(red.mean() / 255, abs=1e-6)
+    assert math.isnan(metric.measure(Picture(name="x", lr=shown.lr, output=shown.output, hr=None)))
 
 
 def test_a_sample_shows_lr_output_and_hr_in_this_order():

@@ -115,24 +115,36 @@ def _registered_metric(function: Callable[..., Any], arguments: dict[str, Any]) 
     return measure
 
 
-def pyiqa_metrics(names: Iterable[str], device: Any) -> list[Metric]:
-    """Metrics of the package pyiqa, where it is installed; otherwise one warning and none."""
-    wanted = list(names)
-    if not wanted:
-        return []
-    if find_spec("pyiqa") is None:
-        _log.warning("%s are left out: `pip install pyiqa` for val:pyiqa", ", ".join(wanted))
-        return []
-    pyiqa = import_module("pyiqa")  # downloads the weights of a metric when it is first used
-    metrics = []
-    for name in wanted:
-        network = pyiqa.create_metric(name, device=device)
-        better: Literal["higher", "lower"] = "lower" if network.lower_better else "higher"
-        metrics.append(Metric(name, _pyiqa_metric(network), better))
+def pyiqa_metrics(names: Iterable[str], device: Any, *, border: int = 0) -> list[Metric]:
+    """Metrics of the package pyiqa. What cannot be had is left out with a warning: a run does not end for a measure.
+
+    NIQE comes with BasicSR: without pyiqa that one is taken, without a border of `border` pixels.
+    """
+    has_pyiqa = find_spec("pyiqa") is not None
+    metrics, missing = [], []
+    for name in names:
+        if has_pyiqa:
+            metrics += _pyiqa_metric(name, device)
+        elif name == "niqe":
+            metrics.append(niqe_metric(border))
+        else:
+            missing.append(name)
+    if missing:
+        _log.warning("%s are left out: `pip install pyiqa` for val:pyiqa", ", ".join(missing))
     return metrics
 
 
-def _pyiqa_metric(network: Any) -> Callable[[Picture], float]:
+def _pyiqa_metric(name: str, device: Any) -> list[Metric]:
+    """The metric, or nothing where its weights cannot be downloaded or it is not known."""
+    try:
+        network = import_module("pyiqa").create_metric(name, device=device)  # downloads when first used
+    except Exception as error:  # noqa: BLE001 - whatever the package and its downloads raise
+        _log.warning("val:pyiqa: %s is left out: %s", name, " ".join(str(error).split()) or type(error).__name__)
+        return []
+    return [Metric(name, _measure_with(network), "lower" if network.lower_better else "higher")]
+
+
+def _measure_with(network: Any) -> Callable[[Picture], float]:
     import torch
 
     def tensor(image: NDArray[np.uint8]) -> torch.Tensor:

@@ -103,7 +103,7 @@ def all_metrics(run: RunOptions, model: Any) -> list[Metric]:
     """The standard metrics, then those of the options; one of the options replaces a standard one of its name."""
     val = run.val
     added = configured_metrics((val.metrics if val else None) or {})
-    added += pyiqa_metrics(val.pyiqa if val else (), model.device)
+    added += pyiqa_metrics(val.pyiqa if val else (), model.device, border=run.scale)
     names = {metric.name: metric for metric in added}
     standard = [names.pop(metric.name, metric) for metric in standard_metrics(run.scale)]
     return standard + list(names.values())

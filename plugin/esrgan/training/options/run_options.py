@@ -104,7 +104,7 @@ class ValOptions:
     metrics: Mapping[str, Component] | None = None
     """More metrics by name, of BasicSR's registry."""
     pyiqa: tuple[str, ...] = ()
-    """Metrics of the package pyiqa, such as `niqe`, `lpips` and `dists`; left out where it is not installed."""
+    """Metrics of the package pyiqa, such as `niqe`, `lpips` and `dists`; without it only `niqe`, BasicSR's."""
     sample_images: int = 3
     """Pictures of LR, output and HR side by side that each validation of a training run leaves."""
     extra: Mapping[str, Any] = _NOTHING
