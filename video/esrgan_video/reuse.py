@@ -14,6 +14,7 @@ from esrgan_video.colour import PixelLayout
 from esrgan_video.container import Frame
 
 _MOST_PICTURES = 8
+_PROBED_ROWS = 16
 _MEMORY = 256 << 20
 """Bytes of output that are kept for later, unless a single picture has more."""
 
@@ -105,7 +106,11 @@ def shows_the_same(one: Frame, other: Frame) -> bool:
 
 def equal_planes(one: Sequence[NDArray[np.generic]], other: Sequence[NDArray[np.generic]]) -> bool:
     """Whether all samples are equal, bit for bit."""
-    return all(np.array_equal(_bits(a), _bits(b)) for a, b in zip(one, other, strict=True))
+    pairs = [(_bits(a), _bits(b)) for a, b in zip(one, other, strict=True)]
+    # Most pictures differ nearly everywhere: a few rows tell, at a fraction of the time.
+    return all(np.array_equal(a[::_PROBED_ROWS], b[::_PROBED_ROWS]) for a, b in pairs) and all(
+        np.array_equal(a, b) for a, b in pairs
+    )
 
 
 def _bits(plane: NDArray[np.generic]) -> NDArray[np.generic]:
