@@ -437,3 +437,34 @@ print(sorted(name for name in sys.modules if name.startswith("esrgan_video.") an
         imported = [line.split()[1] for line in path.read_text().splitlines() if line.strip().startswith("from esrgan")]
         own = ("esrgan_video.verify", "esrgan.errors", "esrgan.progress")
         assert all(name.startswith(own) for name in imported), path
+
+
+def _disc(number: int) -> list[np.ndarray]:
+    """A flat colour in a disc of opacity that moves, on black that cannot be seen."""
+    y, x = np.mgrid[:96, :128]
+    seen = np.hypot(x - 50 - number, y - 48) < 20
+    luma, alpha = np.where(seen, 150, 16), np.where(seen, 255, 0)
+    chroma = [np.where(seen, value, 128)[::2, ::2] for value in (90, 180)]
+    return [plane.astype(np.uint8) for plane in (luma, *chroma, alpha)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder"), [(".mkv", EncoderOptions(codec="ffv1")), (".mov", EncoderOptions()), (".webm", None)]
+)
+def test_colours_that_cannot_be_seen_may_be_anything(suffix, encoder, tmp_path, nearest):
+    tags = Tags(matrix=1, color_range=1)
+    clip = Clip(codec="ffv1", pix_fmt="yuva420p", size=(128, 96), times=range(6), options={}, tags=tags,
+                planes=[_disc(number) for number in range(6)])  # fmt: skip
+    source = write_clip(tmp_path / "in.mkv", clip)
+    fast = EncoderOptions(extra={"deadline": "realtime", "cpu-used": "8"})
+    assert not failed(source, upscale(source, tmp_path / f"out{suffix}", nearest, encoder or fast))
+    other = write_clip(
+        tmp_path / "other.mkv",
+        Clip(
+            **{**vars(clip), "planes": [[*_disc(number)[:3], np.full((96, 128), 255, np.uint8)] for number in range(6)]}
+        ),
+    )
+    assert {
+        name
+        for _, name in failed(source, upscale(other, tmp_path / "opaque.mkv", nearest, EncoderOptions(codec="ffv1")))
+    } >= {"alpha"}

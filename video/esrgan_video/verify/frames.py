@@ -10,7 +10,7 @@ from esrgan_video.verify.media import Media, Timed, seconds
 from esrgan_video.verify.pictures import PictureCheck
 from esrgan_video.verify.report import Check, check, not_applicable
 from esrgan_video.verify.tally import Tally, TimeTally, is_rounded, text_of, text_of_tick
-from esrgan_video.verify.thumbnails import Thumbnail, is_full_range, thumbnail, thumbnail_size
+from esrgan_video.verify.thumbnails import Thumbnail, has_alpha, is_full_range, thumbnail, thumbnail_size
 from esrgan_video.verify.timeline import Expected
 
 _NO_ALPHA = frozenset({"h264", "hevc", "av1", "mpeg4", "mpeg2video"})
@@ -49,6 +49,7 @@ class FrameChecks:
         self._other_sizes = Tally()
         self._pictures = PictureCheck()
         self._size = thumbnail_size((facts[0].width, facts[0].height), (facts[1].width, facts[1].height))
+        self._by_alpha = all(has_alpha(side.pix_fmt) for side in facts)
         self._thumbnails: tuple[Timed, Thumbnail] | None = None
 
     def settle(self, first: Timed, second: Timed | None, first_out: Timed, second_out: Timed | None) -> None:
@@ -115,7 +116,8 @@ class FrameChecks:
         size = min(self._size[0], timed.frame.width), min(self._size[1], timed.frame.height)
         matrix = int(timed.frame.colorspace)
         full_range = is_full_range(timed.frame) if timed.frame.color_range else facts.full_range
-        return thumbnail(timed.frame, size, facts.assumed_matrix if matrix in (0, 2, 3) else matrix, full_range)
+        matrix = facts.assumed_matrix if matrix in (0, 2, 3) else matrix
+        return thumbnail(timed.frame, size, matrix, full_range, by_alpha=self._by_alpha)
 
     def checks(self) -> list[Check]:
         """Number, times and end of the frames, their sizes, and interlacing."""

@@ -52,7 +52,9 @@ def thumbnail_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[in
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def thumbnail(frame: VideoFrame, size: tuple[int, int], matrix: int, full_range: bool) -> Thumbnail:
+def thumbnail(
+    frame: VideoFrame, size: tuple[int, int], matrix: int, full_range: bool, *, by_alpha: bool = False
+) -> Thumbnail:
     """Make a frame small.
 
     Args:
@@ -60,10 +62,16 @@ def thumbnail(frame: VideoFrame, size: tuple[int, int], matrix: int, full_range:
         size: columns and rows.
         matrix: MatrixCoefficients of its code values.
         full_range: whether they use the whole range.
+        by_alpha: whether colours are shown on black as far as they are opaque: what cannot be seen may be anything.
     """
     frame = _planar(frame)
     planes, alpha = _planes(frame)
     bits = frame.format.components[0].bits
+    black, white, spread = (0, 1, 1) if frame.format.is_rgb else _levels(bits, full_range)
+    if by_alpha and alpha is not None:
+        opacity = alpha / (2**bits - 1)
+        neutral = [black] * 3 if frame.format.is_rgb or len(planes) == 1 else [black] + [2 ** (bits - 1)] * 2
+        planes = [_on(value, plane, opacity) for value, plane in zip(neutral, planes, strict=False)]
     small_alpha = None if alpha is None else shrink(alpha, size) / (2**bits - 1)
     coarse = tuple(max(1, min(_COLOUR_SIDE, side // _COLOUR_CELL)) for side in size)
     if frame.format.is_rgb:
@@ -71,7 +79,6 @@ def thumbnail(frame: VideoFrame, size: tuple[int, int], matrix: int, full_range:
         luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
         rgb = [shrink(plane, (coarse[0], coarse[1])) for plane in (red, green, blue)]
         return Thumbnail(luma, _to_bt709(*rgb), small_alpha)
-    black, white, spread = _levels(bits, full_range)
     luma = (shrink(planes[0], size) - black) / (white - black)
     small = shrink(luma, (coarse[0], coarse[1]))
     if len(planes) == 1:
@@ -93,11 +100,26 @@ def assumed_matrix(matrix: int, width: int, height: int, primaries: int, transfe
     return 1 if width >= 1280 or height > 576 else 6
 
 
+def has_alpha(pix_fmt: str) -> bool:
+    """Whether a pixel format holds transparency."""
+    from av.video.format import VideoFormat
+
+    video_format = VideoFormat(pix_fmt, 16, 16)
+    return video_format.has_palette or any(component.is_alpha for component in video_format.components)
+
+
 def is_full_range(frame: VideoFrame) -> bool:
     """Whether code values use the whole range, by the tag or else by the format's custom."""
     if frame.color_range:
         return int(frame.color_range) == _FULL
     return frame.format.is_rgb or frame.format.name.startswith(("yuvj", "gray", "pal", "mono", "ya"))
+
+
+def _on(background: float, plane: Array, opacity: Array) -> Array:
+    """A plane over a flat background; a coarser one takes the mean opacity of what it covers."""
+    if plane.shape != opacity.shape:
+        opacity = shrink(opacity, (plane.shape[1], plane.shape[0]))
+    return background + (plane.astype(np.float64) - background) * opacity
 
 
 def shrink(plane: Array, size: tuple[int, int]) -> Array:
