@@ -20,6 +20,11 @@ class EsrganError(Exception):
     exit_code = 1
 
 
+def one_line(error: BaseException) -> str:
+    """The message, and the notes that were added to it on the way: what is kept of the work, for instance."""
+    return "; ".join(filter(None, (str(error), *getattr(error, "__notes__", ()))))
+
+
 class UsageError(EsrganError):
     """The call was wrong. The message names the option, its value and what is allowed."""
 

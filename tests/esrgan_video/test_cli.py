@@ -225,7 +225,8 @@ def test_an_interrupted_video_goes_on_with_the_same_command(weights, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
     said = re.fullmatch(
-        r"esrgan: interrupted, (\d+) finished frames are kept in .*: the same command continues", error.splitlines()[-1]
+        r"esrgan: interrupted, (\d+) finished frames are kept in .*: the same command goes on from there",
+        error.splitlines()[-1],
     )
     assert said
     assert not target.exists()

@@ -83,7 +83,7 @@ def test_it_tells_what_an_earlier_run_has_left(plain, tmp_path, make_upscaler):
     Stops.__qualname__ = make_upscaler.__qualname__
     target = tmp_path / "out.mp4"
     options = video_options(encoder=FAST, segment_frames=8)
-    with pytest.raises(EngineError, match="16 finished frames are kept"):
+    with pytest.raises(EngineError, match="no memory"):
         upscale_video(plain, target, upscaler=Stops(), options=options, progress="none")
     before = everything(tmp_path)
     forecast = dry_run(plain, target, upscaler=make_upscaler(), options=options)

@@ -103,7 +103,7 @@ def _run(
     import torch
     from torch.nn import functional as F
 
-    from esrgan.errors import EsrganError
+    from esrgan.errors import EsrganError, one_line
     from esrgan_video import VideoOptions, upscale_video
     from esrgan_video.container import EncoderOptions
 
@@ -136,10 +136,10 @@ def _run(
             progress="none",
         )
     except EsrganError as error:
-        _say(error=str(error))
+        _say(error=one_line(error))
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        _say(error=str(interrupt))
+        _say(error=one_line(interrupt))
         return 130
     _say(frames=result.frames, resumed=result.resumed_frames)
     return 0

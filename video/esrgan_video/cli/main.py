@@ -15,7 +15,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from esrgan import __version__
-from esrgan.errors import EsrganError
+from esrgan.errors import EsrganError, one_line
 from esrgan_video.cli import app, sweep, upscale, verify, weights
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.run(given))
     except EsrganError as error:
-        sys.stderr.write(f"esrgan: {error}\n")
+        sys.stderr.write(f"esrgan: {one_line(error)}\n")
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        sys.stderr.write(f"esrgan: interrupted, {str(interrupt) or _NOTHING_LEFT}\n")
+        sys.stderr.write(f"esrgan: interrupted, {one_line(interrupt) or _NOTHING_LEFT}\n")
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our standard output went away, as `head` does
         _forget_output()

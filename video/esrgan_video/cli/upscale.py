@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from esrgan.errors import EsrganError, UsageError
+from esrgan.errors import EsrganError, UsageError, one_line
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
 from esrgan_video.engine.options import DEFAULT_OVERLAP
@@ -278,7 +278,7 @@ def _attempt(work: Callable[[], object], *, alone: bool) -> int:
     except EsrganError as error:
         if alone:
             raise
-        sys.stderr.write(f"esrgan: {error}\n")
+        sys.stderr.write(f"esrgan: {one_line(error)}\n")
         return 1
     return 0
 

@@ -53,8 +53,11 @@ class Journal:
             OSError: it cannot be written.
         """
         temporary = path.with_suffix(".new")
-        _append(temporary, {"version": _VERSION, "job": job.to_json()}, mode="wb")
-        temporary.replace(path)
+        try:
+            _append(temporary, {"version": _VERSION, "job": job.to_json()}, mode="wb")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
         return cls(path, job)
 

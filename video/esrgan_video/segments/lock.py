@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from esrgan.errors import UsageError
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -62,6 +66,8 @@ def _try_lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        _log.warning("this file system has no locks (%s): see to it that only one run writes here", error.strerror)
     return True

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esrgan.errors import FailedError, MediaError, UsageError
+from esrgan.errors import MediaError, UsageError
 from esrgan_video.segments.job import Job
 from esrgan_video.segments.joining import joined
 from esrgan_video.segments.journal import Completion, Journal, sync_folder
@@ -37,7 +37,8 @@ def opened_store[S: SegmentStore](
 ) -> Iterator[S]:
     """The store of `target`, with what an earlier run of the same job left in it.
 
-    Errors and interrupts that leave the block say what is kept. A store without segments leaves nothing behind.
+    Errors and interrupts that leave the block get a note of what is kept, see `esrgan.errors.one_line`. A store without
+    segments leaves nothing behind.
 
     Args:
         target: the output.
@@ -59,10 +60,12 @@ def opened_store[S: SegmentStore](
             stack.callback(store.leave)
         try:
             yield store
-        except FailedError as error:
-            raise type(error)(f"{error}{store.kept('; ')}") from error
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(store.kept()) from error
+        except BaseException as error:
+            if store.segments:
+                error.add_note(
+                    f"{store.frames} finished frames are kept in {folder}: the same command goes on from there"
+                )
+            raise
 
 
 class SegmentStore:
@@ -172,12 +175,6 @@ class SegmentStore:
         self.scratch.unlink(missing_ok=True)
         if not self.segments:
             _clear(self._folder)
-
-    def kept(self, before: str = "") -> str:
-        """What a later run will find, in words after `before`; empty if that is nothing."""
-        if not self.segments:
-            return ""
-        return f"{before}{self.frames} finished frames are kept in {self._folder}: the same command continues"
 
     def _path(self, index: int) -> Path:
         return self._folder / f"{index:06d}.segment"
