@@ -253,6 +253,11 @@ def test_the_input_is_not_written_over(target, tmp_path, nearest):
     np.testing.assert_array_equal(read(tmp_path / "1.png"), pixels)
 
 
+def test_one_image_for_all_frames_is_refused_with_what_would_do(plain, tmp_path, nearest):
+    with pytest.raises(UsageError, match=r"out\.jpg cannot hold the frames.*out_%05d\.jpg"):
+        run(plain, tmp_path / "out.jpg", nearest)
+
+
 def test_choices_of_a_video_encoder_are_refused(plain, tmp_path, nearest):
     with pytest.raises(UsageError, match="leave out --codec, --crf"):
         run(plain, tmp_path / "%d.png", nearest, encoder=EncoderOptions(codec="h264", crf=3))

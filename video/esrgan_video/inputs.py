@@ -20,7 +20,7 @@ VIDEO_OUTPUT_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm"})
 ANIMATION_SUFFIXES = frozenset({".gif", ".apng", ".png", ".webp"})
 """Suffixes of the animations that are read and written."""
 VIDEO_SUFFIXES = VIDEO_OUTPUT_SUFFIXES | {
-    ".avi", ".m4v", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".mpg", ".mpeg", ".ogv", ".3gp", ".y4m",
+    ".avi", ".m4v", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".mpg", ".mpeg", ".ogv", ".3gp", ".y4m", ".nut",
 }  # fmt: skip
 """Suffixes of the videos that are read."""
 

@@ -15,7 +15,7 @@ from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container import Frame, VideoEncoder
 from esrgan_video.container.target import check_paths, finished_under
 from esrgan_video.frame_target import FrameTarget, completed
-from esrgan_video.inputs import sequence_of
+from esrgan_video.inputs import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pipes.names import PIPE
 from esrgan_video.pipes.target import open_pipe_target
@@ -150,11 +150,19 @@ def check_ends(source: Path, target: Path) -> None:
     inputs, outputs = sequence_of(source), sequence_of(target)
     if outputs is None:
         check_paths(source, target)
-        files = [] if inputs is None or not target.exists() else map(inputs.file, inputs.numbers())
-        if any(target.samefile(file) for file in files):
-            raise UsageError(f"the output {target} is one of the files {source}: write to another file")
+        _check_single(source, inputs, target)
     elif inputs is not None and _same_files(inputs, outputs):
         raise UsageError(f"the output {target} is the input: write to another folder or name")
+
+
+def _check_single(source: Path, inputs: SequencePattern | None, target: Path) -> None:
+    """Refuse one file that is among the files of the input, or is an image that can hold one frame only."""
+    files = [] if inputs is None or not target.exists() else map(inputs.file, inputs.numbers())
+    if any(target.samefile(file) for file in files):
+        raise UsageError(f"the output {target} is one of the files {source}: write to another file")
+    if target.suffix.lower() in IMAGE_SUFFIXES - ANIMATION_SUFFIXES:
+        numbered = target.with_name(f"{target.stem}_%05d{target.suffix}")
+        raise UsageError(f"{target} cannot hold the frames of {source}: number the files, as in {numbered}")
 
 
 def _same_files(one: SequencePattern, other: SequencePattern) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from esrgan.errors import MediaError
 from esrgan_video.colour import PixelLayout
-from esrgan_video.colour.description import guess_matrix
+from esrgan_video.colour.description import Matrix, guess_matrix
 from esrgan_video.container.encoder import EncoderPlan
 from esrgan_video.container.encoding import OutputVideo
 from esrgan_video.container.fields import PROGRESSIVE
@@ -133,8 +133,9 @@ def report_untold(name: str, video: OutputVideo, *, alpha: bool) -> None:
         _log.warning("NUT is written without the shape of pixels, %s; y4m says it", video.sample_aspect_ratio)
     if layout.model == "yuv" and colour.matrix != guess_matrix(video.width, video.height):
         _log.warning(
-            "%s does not say the colour matrix: tell its reader that it is number %d of H.273, not what %dx%d suggests",
+            "%s does not say the colour matrix: tell its reader that it is %s (H.273's %d), not what %dx%d suggests",
             name,
+            Matrix(colour.matrix).name if colour.matrix in list(Matrix) else "another",
             colour.matrix,
             video.width,
             video.height,
