@@ -22,6 +22,16 @@ Plane = NDArray[Any]
 """`(h, w)` code values, uint8 or uint16."""
 
 
+_PLANAR_FLOATS = {
+    f"{name}{bits}{order}": f"{sign}f{bits // 8}"
+    for name in ("grayf", "gbrpf", "gbrapf")
+    for bits in (16, 32)
+    for order, sign in (("le", "<"), ("be", ">"))
+}
+"""Formats with one float sample to a plane's place, and numpy's name of the sample."""
+_FEW_BITS = ("rgb565", "bgr565", "rgb555", "bgr555")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
     """One picture of a video. Pixels, time and colour are never apart."""
@@ -79,18 +89,35 @@ def from_av(decoded: VideoFrame, *, pts: int, time_base: Fraction) -> Frame:
         int(decoded.color_trc),
         int(decoded.chroma_location),
     )
-    if not layout.holds(name):
-        # One thread: with more, swscale of FFmpeg 9 now and then leaves rows of a packed format unconverted.
-        decoded = decoded.reformat(format=layout.pix_fmt, threads=1)
-    shapes = layout.plane_shapes(decoded.height, decoded.width)
     return Frame(
-        planes=tuple(_view(plane, shape, layout) for plane, shape in zip(decoded.planes, shapes, strict=True)),
+        planes=_planes(decoded, layout),
         layout=layout,
         colour=colour,
         pts=pts,
         time_base=time_base,
         duration=int(decoded.duration or 0),
     )
+
+
+def _planes(decoded: VideoFrame, layout: PixelLayout) -> tuple[Plane, ...]:
+    name = decoded.format.name
+    if name in _PLANAR_FLOATS:
+        return tuple(_from_float(plane, decoded, _PLANAR_FLOATS[name]) for plane in decoded.planes)
+    # One thread: with more, swscale of FFmpeg 9 now and then leaves rows of a packed format unconverted.
+    if name.startswith(_FEW_BITS):  # on the direct way to planes, swscale makes 248 of the brightest
+        decoded = decoded.reformat(format="rgb24", threads=1)
+    if not layout.holds(name):
+        decoded = decoded.reformat(format=layout.pix_fmt, threads=1)
+    shapes = layout.plane_shapes(decoded.height, decoded.width)
+    return tuple(_view(plane, shape, layout) for plane, shape in zip(decoded.planes, shapes, strict=True))
+
+
+def _from_float(plane: VideoPlane, decoded: VideoFrame, dtype: str) -> Plane:
+    """Samples of 0..1 as 16 bits. swscale would stretch grey as if it were limited range."""
+    sample = np.dtype(dtype)
+    rows = np.frombuffer(plane, sample).reshape(decoded.height, -1)[:, : decoded.width]
+    levels = np.nan_to_num(rows.astype(np.float32), nan=0, posinf=1, neginf=0).clip(0, 1) * 65535
+    return np.rint(levels).astype(np.uint16)
 
 
 def to_av(frame: Frame, pix_fmt: str) -> VideoFrame:
