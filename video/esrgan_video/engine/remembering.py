@@ -66,7 +66,7 @@ class TileMemory:
     def _keep(self, frame: Tensor, result: Tensor, tiles: Sequence[Tile]) -> None:
         self.forget()
         if result.numel() * result.element_size() <= _MEMORY_SHARE * free_bytes(result.device):
-            # Both go on to others, who may change them.
+            # Both go on to others, who may change them; what is not finite is computed again in the result itself.
             self._frame, self._result, self._tiles = frame.clone(), result.clone(), tiles
 
     def forget(self) -> None:

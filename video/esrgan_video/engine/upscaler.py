@@ -133,8 +133,6 @@ class Upscaler:
             result = self._upscale(self._network, frames, memory)
             finite = torch.isfinite(result.sum(dim=(1, 2, 3)))
             if not finite.all():
-                if memory is not None:
-                    memory.forget()
                 result = self._recompute(frames, result, finite)
             return result.view(batch.shape[0], 3, *result.shape[-2:])
 
