@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import struct
 import zlib
@@ -138,6 +139,39 @@ def test_a_gif_is_composed_as_ffmpeg_composes_it(disposal, tmp_path):
     with PictureReader(animation_source(path)) as reader, av.open(str(path)) as container:
         for frame, decoded in zip(reader.frames(), container.decode(video=0), strict=True):
             assert same(as_rgba(pixels_of(frame)), decoded.to_ndarray(format="rgba"))
+
+
+def test_what_is_disposed_of_is_transparent_as_in_browsers(tmp_path):
+    """All frames opaque but for what they leave uncovered: Pillow shows the background's colour there."""
+    frames = [Image.new("P", size, color) for size, color in (((20, 14), 1), ((8, 6), 2), ((20, 14), 3))]
+    for frame in frames:
+        frame.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    blocks = [(2, 0, 0, frames[0]), (3, 5, 4, frames[1]), (1, 0, 0, frames[1])]
+    path = tmp_path / "a.gif"
+    path.write_bytes(gif(blocks))
+    with PictureReader(animation_source(path)) as reader:
+        found = [as_rgba(pixels_of(frame)) for frame in reader.frames()]
+    red, green, none = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 0, 0)
+    expected = np.zeros((3, 14, 20, 4), np.uint8)
+    expected[0], expected[1:] = red, none  # the first is replaced by nothing
+    expected[1, 4:10, 5:13] = green
+    expected[2, :6, :8] = green  # the second is taken back
+    assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def gif(blocks):
+    """A file of 20 x 14 from images with disposal and place, each image through Pillow alone."""
+    parts = []
+    for disposal, left, top, image in blocks:
+        buffer = io.BytesIO()
+        image.save(buffer, "GIF")
+        data = buffer.getvalue()
+        table = data[13 : 13 + 3 * (2 << (data[10] & 7))]
+        place = data.index(b",", 13 + len(table))
+        control = struct.pack("<BBBBHBB", 0x21, 0xF9, 4, disposal << 2, 7, 0, 0)
+        size = struct.pack("<4H", left, top, *image.size)
+        parts.append(control + b"," + size + bytes([0x80 | (data[10] & 7)]) + table + data[place + 10 : -1])
+    return b"GIF89a" + struct.pack("<HHBBB", 20, 14, 0, 0, 0) + b"".join(parts) + b";"
 
 
 def test_partial_opacity_of_a_png_is_blended_as_its_specification_says(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,7 @@ from PIL import Image
 
 from esrgan.errors import MediaError
 from esrgan_video.animation.apng import apng_delays
+from esrgan_video.animation.gif import gif_frames
 from esrgan_video.container.formats import open_input, reason
 from esrgan_video.container.frame import from_av
 from esrgan_video.images import ImageMetadata, Pixels, StillImage
@@ -39,7 +41,6 @@ class _Facts:
     """What the file says of the whole animation."""
 
     kind: Kind
-    frames: int
     plays: int
     """How often it is shown, 0 for ever."""
     metadata: ImageMetadata
@@ -100,12 +101,10 @@ def _facts(path: Path) -> _Facts:
     try:
         with quiet_pillow(path), Image.open(path, formats=tuple(_KINDS)) as image:
             kind = _KINDS[str(image.format)]
-            hidden = bool(image.info.get("default_image"))  # a PNG's picture for readers that know no animation
             loop = image.info.get("loop")
             profile = image.info.get("icc_profile") or None
             return _Facts(
                 kind,
-                getattr(image, "n_frames", 1) - hidden,
                 _gif_plays(loop) if kind == "gif" else int(loop or 0),
                 ImageMetadata(icc_profile=profile),
             )
@@ -123,7 +122,7 @@ def _decoded(path: Path, facts: _Facts) -> Iterator[tuple[Pixels, Fraction]]:
     """Each frame as shown, with its delay in seconds."""
     if facts.kind == "apng":
         return zip(_apng_frames(path), apng_delays(path), strict=False)
-    return _through_pillow(path)
+    return _guarded(path, gif_frames(path) if facts.kind == "gif" else _webp_frames(path))
 
 
 def _apng_frames(path: Path) -> Iterator[Pixels]:
@@ -139,13 +138,17 @@ def _apng_frames(path: Path) -> Iterator[Pixels]:
             raise MediaError(f"cannot read {path} any further: {reason(error)}") from error
 
 
-def _through_pillow(path: Path) -> Iterator[tuple[Pixels, Fraction]]:
-    """GIF, whose frames it composes as browsers do, and WebP, which FFmpeg reads only where it is still."""
+def _webp_frames(path: Path) -> Iterator[tuple[Pixels, Fraction]]:
+    """Through Pillow: FFmpeg reads a WebP only where it is still."""
+    with Image.open(path, formats=("WEBP",)) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()
+            yield array_of(image), Fraction(cast("int", image.info.get("duration", 0)), 1000)
+
+
+def _guarded(path: Path, frames: Iterator[tuple[Pixels, Fraction]]) -> Iterator[tuple[Pixels, Fraction]]:
     try:
-        with Image.open(path, formats=("GIF", "WEBP")) as image:
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                image.load()
-                yield array_of(image), Fraction(cast("int", image.info.get("duration", 0)), 1000)
-    except (OSError, EOFError, SyntaxError, ValueError) as error:
+        yield from frames
+    except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error) as error:
         raise MediaError(f"cannot read {path} any further: {error}") from error
