@@ -1,11 +1,13 @@
 """Real-ESRGAN's degradation on the CPU, against BasicSR's own on tensors, Pillow and closed forms."""
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from esrgan.errors import UsageError
@@ -13,6 +15,7 @@ from esrgan.training.cli import main
 from esrgan.training.data import degradation
 from esrgan.training.data.degradation_options import DegradationOptions, SecondStageOptions, StageOptions
 from esrgan.training.parts import register_all
+from esrgan.training.random_state import seeded
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,6 +113,52 @@ def test_every_degradation_keeps_size_and_range(shape):
         assert lr.dtype == np.float32
         assert lr.min() >= 0
         assert lr.max() <= 1
+
+
+@pytest.mark.slow
+def test_degraded_images_are_as_bad_as_those_of_basicsrs_own_model(tmp_path):
+    """Median distance from a bicubic reduction, and median strength of detail, over equally many samples."""
+    from basicsr.data.realesrgan_dataset import RealESRGANDataset
+    from basicsr.models.realesrgan_model import RealESRGANModel
+    from basicsr.utils import DiffJPEG
+    from basicsr.utils.img_process_util import USMSharp
+
+    from esrgan.training.data.bicubic import downscale
+    from esrgan.training.data.degraded_set import DegradedDataset
+
+    generator = np.random.default_rng(4)
+    photograph = sum(
+        cv2.resize(generator.random((side, side, 3), dtype=np.float32), (400, 400), interpolation=cv2.INTER_CUBIC) / 4
+        for side in (8, 32, 100, 400)
+    )
+    (tmp_path / "hr").mkdir()
+    cv2.imwrite(str(tmp_path / "hr" / "photograph.png"), (photograph * 255).clip(0, 255))
+    (tmp_path / "names.txt").write_text("photograph.png\n")
+    stock = yaml.load((Path(__file__).parent / "stock_realesrgan.yml").read_text(), Loader=yaml.SafeLoader)
+    options = {**stock["datasets"]["train"], "dataroot_gt": str(tmp_path / "hr"), "gt_size": 128}
+    theirs = RealESRGANDataset({**options, "meta_info": str(tmp_path / "names.txt")})
+    model = RealESRGANModel.__new__(RealESRGANModel)  # its constructor moves everything to CUDA
+    model.device, model.is_train, model.opt = torch.device("cpu"), True, {**stock, "gt_size": 128}
+    model.usm_sharpener, model.jpeger = USMSharp(), DiffJPEG(differentiable=False)
+    model._dequeue_and_enqueue = lambda: None
+    ours = DegradedDataset(
+        {"name": "x", "dataroot_gt": str(tmp_path / "hr"), "scale": 4, "gt_size": 128, "use_hflip": 1, "use_rot": 0}
+    )
+
+    def badness(lq, gt):
+        lq, gt = ((image * 255).round().permute(1, 2, 0).numpy() for image in (lq, gt))
+        lr = downscale(gt.astype(np.uint8), 4).astype(float)
+        return np.abs(lq - lr).mean(), np.abs(np.diff(lq, axis=1)).mean() / np.abs(np.diff(lr, axis=1)).mean()
+
+    found = {"theirs": [], "ours": []}
+    with seeded(0):
+        for _ in range(20):
+            model.feed_data({key: v[None] if torch.is_tensor(v) else v for key, v in theirs[0].items()})
+            found["theirs"].append(badness(model.lq[0], model.gt[0]))
+            sample = ours[0]
+            found["ours"].append(badness(sample["lq"], sample["gt"]))
+    theirs, ours = (np.median(found[name], axis=0) for name in ("theirs", "ours"))
+    np.testing.assert_allclose(ours, theirs, rtol=0.25)
 
 
 @pytest.mark.parametrize(
