@@ -7,12 +7,13 @@ import re
 from fractions import Fraction
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from clip_tools import Clip, Tags, decode, digest, planes, times, video_options, write_clip
 from esrgan.errors import EngineError, MediaError, UsageError, one_line
-from esrgan_video import upscale_video
+from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions
 
 FAST = EncoderOptions(preset="ultrafast", extra={"bf": "2"})
@@ -79,6 +80,20 @@ def test_ten_bits_in_webm(make_upscaler, tmp_path):
     tags = Tags(matrix=9, color_range=1, primaries=9, transfer=16)
     source = write_clip(tmp_path / "in.mkv", Clip(pix_fmt="yuv420p10le", tags=tags, size=(128, 96), times=range(20)))
     check_resume(source, tmp_path, make_upscaler, suffix=".webm", encoder=EncoderOptions(preset="12"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder"),
+    [
+        (".mkv", EncoderOptions(codec="hevc", preset="ultrafast")),
+        (".webm", EncoderOptions(codec="vp9", extra={"cpu-used": "5"})),
+        (".mov", EncoderOptions(codec="prores")),
+        (".mkv", EncoderOptions(codec="ffv1")),
+    ],
+    ids=["hevc", "vp9", "prores", "ffv1"],
+)
+def test_every_encoder_makes_the_same_bits_again(suffix, encoder, plain, make_upscaler, tmp_path):
+    check_resume(plain, tmp_path, make_upscaler, suffix=suffix, encoder=encoder, frames=20)
 
 
 def test_numbered_images(make_upscaler, tmp_path):
@@ -233,3 +248,23 @@ def test_strict_has_nothing_to_say_of_a_whole_file(vfr, make_upscaler, tmp_path)
     options = video_options(encoder=FAST, strict=True)
     upscale_video(vfr, tmp_path / "o.mp4", upscaler=make_upscaler(), options=options, progress="none")
     assert times(tmp_path / "o.mp4") == times(vfr)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_frames(make_upscaler, tmp_path):
+    source = write_clip(tmp_path / "in.mkv", Clip(times=range(3000), size=(32, 24)))
+    process, used = psutil.Process(), {}
+    wanted = {300: "a tenth", 1500: "half", 3000: "all"}
+
+    def watch(progress):
+        if progress.frames in wanted:
+            used[wanted[progress.frames]] = process.memory_info().rss
+
+    # Large pictures come out: keeping one of ten would show.
+    options = video_options(encoder=FAST, segment_frames=50, size=OutputSize(width=320, height=240))
+    result = upscale_video(
+        source, tmp_path / "o.mkv", upscaler=make_upscaler(batch=10), options=options, progress="none", watch=watch
+    )
+    assert result.frames == 3000
+    assert set(used) == set(wanted.values())
+    assert max(used["half"], used["all"]) - used["a tenth"] < 30e6, used

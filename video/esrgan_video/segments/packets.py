@@ -96,13 +96,16 @@ class SegmentFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("rb")
-        if self._file.read(len(_MAGIC)) != _MAGIC:
+        try:
+            if self._file.read(len(_MAGIC)) != _MAGIC:
+                raise MediaError(f"{path} is not a segment of a video")
+            (length,) = _LENGTH.unpack(self._take(_LENGTH.size))
+            self.extradata = self._take(length)
+            """The codec's headers."""
+            self._start = self._file.tell()
+        except BaseException:
             self._file.close()
-            raise MediaError(f"{path} is not a segment of a video")
-        (length,) = _LENGTH.unpack(self._take(_LENGTH.size))
-        self.extradata = self._take(length)
-        """The codec's headers."""
-        self._start = self._file.tell()
+            raise
 
     def __enter__(self) -> Self:
         return self
