@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from clip_tools import Clip, small_png, write_clip
+from esrgan.errors import EngineError
 
 IRREGULAR = (0, 3, 4, 11, 12, 30, 31, 33, 60, 61, 90, 151, 152, 200, 270, 271, 333, 500, 501, 600)
 """Times without any pattern."""
@@ -108,3 +109,22 @@ def rich(clips: Path) -> Path:
             chapters=[(0, 1000, "Eins"), (1000, 2000, "Zwei")],
         ),
     )
+
+
+class StoppingUpscaler(NearestUpscaler):
+    """The stand-in, until it has had its fill: a run that breaks off, and under the same name one that does not."""
+
+    def __init__(self, stops_after: int | None = None) -> None:
+        super().__init__()
+        self._stops_after = stops_after
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(self.batches) == self._stops_after:
+            raise EngineError("enough")
+        return super().__call__(batch)
+
+
+@pytest.fixture(scope="session")
+def stopping() -> type[StoppingUpscaler]:
+    """x2 by repeating pixels; breaks off after a number of batches."""
+    return StoppingUpscaler

@@ -14,6 +14,7 @@ import torch
 
 from clip_tools import Clip, decode, make_frame, planes, times, video_options
 from esrgan.archs.rrdbnet import RRDBNet
+from esrgan.errors import EngineError, UsageError
 from esrgan_video import upscale_video
 from esrgan_video.cli.main import main
 from esrgan_video.container import EncoderOptions
@@ -358,3 +359,21 @@ def test_the_command_takes_the_choice(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*common, "--deinterlace", "field", "--keep-interlaced"])
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_gives_the_same_fields(tmp_path, stopping):
+    source = write(tmp_path / "in.mkv", noise(12), [*["tff"] * 5, "prog", *["tff"] * 6])
+    given = {"deinterlace": "field", "batch": 1, "segment_frames": 4}
+    upscale(source, tmp_path / "whole.mkv", stopping(), **given)
+    assert times(tmp_path / "whole.mkv")[9:13] == [Fraction(9, 50), Fraction(1, 5), Fraction(6, 25), Fraction(13, 50)]
+    with pytest.raises(EngineError, match="enough"):
+        upscale(source, tmp_path / "out.mkv", stopping(11), **given)
+    result = upscale(source, tmp_path / "out.mkv", stopping(), **given)
+    assert result.resumed_frames >= 4
+    assert times(tmp_path / "out.mkv") == times(tmp_path / "whole.mkv")
+    for frame, other in zip(decode(tmp_path / "out.mkv"), decode(tmp_path / "whole.mkv"), strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(planes(frame), planes(other), strict=True))
+    with pytest.raises(EngineError, match="enough"):
+        upscale(source, tmp_path / "other.mkv", stopping(11), **given)
+    with pytest.raises(UsageError, match="deinterlace"):
+        upscale(source, tmp_path / "other.mkv", stopping(), **{**given, "deinterlace": "frame"})

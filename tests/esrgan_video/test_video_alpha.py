@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from clip_tools import Clip, Tags, make_frame, times, video_options, write_clip
+from esrgan.errors import EngineError
 from esrgan_video import upscale_video
 from esrgan_video.alpha import flat_areas, nearest_visible
 from esrgan_video.container import EncoderOptions
@@ -300,3 +301,20 @@ def test_flat_areas_are_those_whose_neighbours_are_equal():
     alpha = np.zeros((6, 7), np.uint16)
     alpha[:, 4:] = 1000
     assert flat_areas(alpha).tolist() == [[True, True, True, False, False, True, True]] * 6
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mov"])
+def test_a_run_that_goes_on_gives_the_same_transparency(suffix, tmp_path, stopping):
+    source = write_clip(tmp_path / "in.mkv", clip("yuva420p", count=8))
+    encoder = EncoderOptions() if suffix == ".mov" else FAST_VP9
+    given = {"batch": 1, "segment_frames": 3}
+    run(source, tmp_path / f"whole{suffix}", stopping(), encoder, **given)
+    with pytest.raises(EngineError, match="enough"):
+        run(source, tmp_path / f"out{suffix}", stopping(10), encoder, **given)
+    result = run(source, tmp_path / f"out{suffix}", stopping(), encoder, **given)
+    assert result.resumed_frames >= 3
+    after, whole = decode(tmp_path / f"out{suffix}"), decode(tmp_path / f"whole{suffix}")
+    assert len(after) == 8
+    for frame, other in zip(after, whole, strict=True):
+        np.testing.assert_array_equal(rgba(frame), rgba(other))
+        assert 0 < rgba(frame)[..., 3].mean() < 1
