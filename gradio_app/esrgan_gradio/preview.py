@@ -107,13 +107,13 @@ class _Picture:
         if frame is None:
             return list(self._stream.encode(None))
         is_rgb = frame.format.is_rgb
-        kept_range = None if is_rgb else self._colour.full_range + 1
+        color_range = self._colour.full_range + 1
         small = frame.reformat(
             *self._size,
             "yuv420p",
             dst_colorspace=_BT709 if is_rgb else None,
-            src_color_range=kept_range,
-            dst_color_range=kept_range,
+            src_color_range=None if is_rgb else color_range,
+            dst_color_range=color_range,
         )
         tag(small, self._colour)
         small.pts, small.time_base, small.pict_type = frame.pts, frame.time_base, 0
