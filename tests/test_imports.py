@@ -14,7 +14,9 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_the_packages_loads_nothing_heavy():
-    code = f"import sys, esrgan, esrgan_video; print([name for name in {HEAVY!r} if name in sys.modules])"
+    code = (
+        f"import sys, esrgan, esrgan_video, esrgan_gradio; print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
     assert run_python(code).stdout.strip() == "[]"
 
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +13,7 @@ from PIL import Image
 
 from browser import FLAGS, find_chromium
 from clip_tools import Clip, write_clip
+from demo_server import demo
 from esrgan.archs.rrdbnet import RRDBNet
 
 pytest.importorskip("gradio", reason="the extra gradio is not installed")
@@ -62,27 +58,11 @@ def clip(folder) -> Path:
 
 @pytest.fixture(scope="session")
 def app(folder, tiny) -> Iterator[str]:
-    """Address of the demo, started by the command with three networks and small limits."""
-    arguments = ["app", "--device", "cpu", "--max-megapixels", "0.25", "--max-seconds", "12", "--max-upload-mb", "20"]
+    """Address of the demo with three networks and small limits."""
+    limits = ["--max-megapixels", "0.25", "--max-seconds", "12", "--max-upload-mb", "20"]
     models = [word for name in ("default", *map(str, tiny)) for word in ("-n", name)]
-    said, complained = folder / "stdout.txt", folder / "stderr.txt"
-    with said.open("w") as out, complained.open("w") as err:
-        command = [sys.executable, "-m", "esrgan_video.cli.main", *arguments, *models]
-        process = subprocess.Popen(
-            command, stdout=out, stderr=err, env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "uploads")}
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not said.read_text() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if not said.read_text():
-            pytest.fail(f"the demo did not start: {complained.read_text()}")
-        yield said.read_text().split()[4]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    assert "a request failed" not in complained.read_text(), complained.read_text()[-4000:]
-    assert list((folder / "uploads").iterdir()) == []
+    with demo(folder / "server", *limits, *models) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import time
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 
 from clip_tools import Clip, streams, write_clip
+from demo_server import demo
 from esrgan_video.cli.main import main
 
 gradio_client = pytest.importorskip("gradio_client")
@@ -218,3 +220,19 @@ def test_a_file_that_is_too_large_is_refused_while_it_is_sent(app):
     files = {"files": ("huge.png", bytes(21_000_000))}
     answer = httpx.post(f"{app}gradio_api/upload", files=files, timeout=60)
     assert answer.status_code == 413
+
+
+def test_uploads_and_results_are_removed_after_their_time(photo, tiny, tmp_path):
+    with demo(tmp_path, "-n", str(tiny[0]), "--keep-minutes", "0.02") as address:
+        client = gradio_client.Client(address, verbose=False, download_files=False)
+        result = client.predict(handle_file(photo), api_name="/upscale_image")
+        client.close()
+        assert result["path"].startswith(str(tmp_path))
+        deadline = time.monotonic() + 60
+        while _files_of_visitors(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert _files_of_visitors(tmp_path) == []
+
+
+def _files_of_visitors(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*photo*") if path.is_file()]

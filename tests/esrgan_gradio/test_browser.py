@@ -185,17 +185,18 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("notes.png", b"only words", "Cannot read notes.png: not a PNG, JPEG, WebP, TIFF or BMP image."),
+        ("notes.png", b"only words", "Cannot read notes.png: not a PNG, JPEG"),
         ("bomb.png", bomb(), "Cannot read bomb.png: 60000x60000 pixels are more than the 250000 that are read."),
-        ("movie.png", b"GIF89a" + bytes(50), "Cannot read movie.png: a GIF"),
+        ("cut.jpg", b"\xff\xd8\xff\xe0" + bytes(50), "Cannot read cut.jpg: the image is damaged"),
     ],
+    ids=["text", "bomb", "damaged"],
 )
 def test_a_wrong_image_is_refused_with_a_sentence(open_page, tmp_path, name, content, sentence):
     file = tmp_path / name
     file.write_bytes(content)
     page = open_page()
     page.set_input_files("#image-source input[type=file]", file)
-    page.wait_for_timeout(500)
+    page.wait_for_selector("#image-source img", state="attached")
     page.click("#image-run")
     toast = page.locator(".toast-body")
     toast.wait_for()

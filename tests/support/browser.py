@@ -44,7 +44,9 @@ def open_tab(page: Any, name: str) -> None:
 def choose(page: Any, control: str, value: str) -> None:
     """Choose a value of a drop-down list."""
     page.locator(f"{control} input").click()
-    page.get_by_role("option", name=value, exact=True).click()
+    option = page.get_by_role("option", name=value, exact=True)
+    option.click()
+    option.wait_for(state="detached")  # the list fades out, and may cover what comes next
 
 
 def _installed() -> Path | None:
