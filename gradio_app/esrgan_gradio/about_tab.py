@@ -35,7 +35,7 @@ def add_about_tab(services: Services) -> None:
     def describe_network(name: Any) -> str:
         with sentences():
             source = services.catalogue.source(name)
-            with services.device.taken():
+            with services.device.lent():
                 upscaler = services.device.upscaler(source)
                 rows = [
                     *_listing(services, name),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from esrgan.errors import MissingExtraError
+from esrgan_gradio.device import Device
 from esrgan_gradio.options import AppOptions
 
 TITLE = "ESRGAN"
@@ -15,13 +16,14 @@ _INTRODUCTION = (
 )
 
 
-def build_app(options: AppOptions, folder: Path) -> Any:
+def build_app(options: AppOptions, folder: Path, device: Device | None = None) -> Any:
     """The app as `gradio.Blocks`, not launched yet.
 
     Args:
         options: what visitors may ask for.
         folder: where uploads and results lie: Gradio's folder for uploads, from the environment variable
             `GRADIO_TEMP_DIR`, must be this one when the app is built and while it runs.
+        device: where networks run; made from `options` if it is not given. Close it after the app.
 
     Raises:
         MissingExtraError: gradio is not installed.
@@ -34,7 +36,6 @@ def build_app(options: AppOptions, folder: Path) -> Any:
     from esrgan_gradio.about_tab import add_about_tab
     from esrgan_gradio.api import add_api
     from esrgan_gradio.catalogue import Catalogue
-    from esrgan_gradio.device import Device
     from esrgan_gradio.image_tab import add_image_tab
     from esrgan_gradio.interpolate_tab import add_interpolate_tab
     from esrgan_gradio.services import Services
@@ -44,7 +45,7 @@ def build_app(options: AppOptions, folder: Path) -> Any:
     services = Services(
         options=options,
         workspace=Workspace(folder, options.max_bytes, options.keep_seconds),
-        device=Device(options.device),
+        device=device or Device(options.device),
         catalogue=Catalogue.of(options.models),
     )
     keep = options.keep_seconds

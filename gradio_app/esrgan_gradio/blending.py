@@ -28,7 +28,7 @@ SHEET_CROP = 96
 _COLUMNS = 3
 _CELL = 384
 """Side of a picture on the sheet, in pixels."""
-_LABEL, _GAP, _TOP = 44, 12, 76
+_LABEL, _GAP, _TOP = 44, 12, 96
 _WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 

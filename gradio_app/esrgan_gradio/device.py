@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from esrgan.errors import EngineError
+
 if TYPE_CHECKING:
     from esrgan.weights import LoadedNetwork
     from esrgan_video.engine import Upscaler
@@ -18,6 +20,8 @@ QUEUE = "device"
 
 _READY = 4
 """Networks, and upscalers, that stay loaded."""
+_PATIENCE = 60.0
+"""Seconds that the end of the app waits for a batch."""
 _POLL = 0.1
 """Seconds between two looks at whether a waiting job is still wanted."""
 
@@ -35,8 +39,20 @@ class Device:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._networks: OrderedDict[str, LoadedNetwork] = OrderedDict()
         self._upscalers: OrderedDict[tuple[str, int | None], Upscaler] = OrderedDict()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the app is about to end: jobs should."""
+        return self._closing.is_set()
+
+    def close(self, seconds: float = _PATIENCE) -> None:
+        """Let jobs end, and wait until the one at work has: a process must not end in the middle of a computation."""
+        self._closing.set()
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()
 
     @contextlib.contextmanager
     def taken(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[bool]:
@@ -45,13 +61,25 @@ class Device:
         Args:
             is_wanted: asked while waiting.
         """
-        while not (held := self._lock.acquire(timeout=_POLL)) and is_wanted():
+        while not (held := self._lock.acquire(timeout=_POLL)) and is_wanted() and not self.is_closing:
             pass
         try:
             yield held
         finally:
             if held:
                 self._lock.release()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Wait for the device, however long that takes, and keep it until the block ends.
+
+        Raises:
+            EngineError: the app is about to end.
+        """
+        with self.taken() as is_taken:
+            if not is_taken:
+                raise EngineError("this page is about to close; nothing was done")
+            yield
 
     def network(self, source: str) -> LoadedNetwork:
         """The network of a name or path, loaded if need be. Only for who has `taken` the device."""

@@ -71,7 +71,7 @@ def add_interpolate_tab(services: Services) -> None:
             )
             download = gr.DownloadButton("Download PNG", interactive=False, elem_id="blend-download")
             sheet = gr.Image(
-                label=f"Contact sheet: the middle of the image at α = {', '.join(f'{alpha:g}' for alpha in ALPHAS)}",
+                label=f"Contact sheet, α = {ALPHAS[0]:g} to {ALPHAS[-1]:g}",
                 type="filepath",
                 interactive=False,
                 height=420,

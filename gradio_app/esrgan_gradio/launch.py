@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from esrgan.errors import FailedError, UsageError
+from esrgan_gradio.device import Device
 from esrgan_gradio.options import AppOptions
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def served(options: AppOptions) -> Iterator[str]:
     from esrgan_gradio.theme import STYLE, make_theme
 
     with _own_folder() as folder:
-        app = build_app(options, folder)
+        device = Device(options.device)
+        app = build_app(options, folder, device)
         try:
             _, address, shared = app.launch(
                 server_name=options.host,
@@ -76,6 +78,7 @@ def served(options: AppOptions) -> Iterator[str]:
             yield shared or address
         finally:
             app.close(verbose=False)
+            device.close()
 
 
 @contextlib.contextmanager

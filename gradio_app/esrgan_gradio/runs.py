@@ -27,7 +27,7 @@ def run_picture(services: Services, sent: object, name: object, scale: object, t
     source = services.catalogue.source(name)
     factor, side = checked_scale(scale), checked_tile(tile)
     upload, image = _image(services, sent)
-    with _job(services) as folder, services.device.taken():
+    with _job(services) as folder, services.device.lent():
         upscaler = services.device.upscaler(source, side)
         return upscale_picture(image, upscaler, scale=factor, folder=folder, stem=upload.stem)
 
@@ -49,7 +49,7 @@ def run_blend(
     """
     share = checked_alpha(alpha)
     upload, image = _image(services, sent)
-    with _job(services) as folder, services.device.taken():
+    with _job(services) as folder, services.device.lent():
         first, second = (_network(services, folder, *pair) for pair in zip(names, weights, strict=True))
         return blended_picture(services.device, image, (first, second), share, folder=folder, stem=upload.stem)
 
@@ -61,7 +61,7 @@ def run_sheet(services: Services, sent: object, names: tuple[object, object], we
         EsrganError: see what is called.
     """
     upload, image = _image(services, sent)
-    with _job(services) as folder, services.device.taken():
+    with _job(services) as folder, services.device.lent():
         first, second = (_network(services, folder, *pair) for pair in zip(names, weights, strict=True))
         path = folder / f"{upload.stem}_alphas.png"
         contact_sheet(services.device, image, (first, second), path)

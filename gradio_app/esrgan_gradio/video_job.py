@@ -108,10 +108,13 @@ class VideoJob:
         """Let the job end after the batch that it is at; returns at once. A finished job keeps its result."""
         self._stop.set()
 
+    def _is_wanted(self) -> bool:
+        return not self._stop.is_set() and not self._device.is_closing
+
     def _run(self) -> None:
         try:
-            with self._device.taken(lambda: not self._stop.is_set()) as is_taken:
-                if is_taken and not self._stop.is_set():
+            with self._device.taken(self._is_wanted) as is_taken:
+                if is_taken and self._is_wanted():
                     with naming({self.path: self.upload.name, self.folder: "the result"}):
                         self.result = self._upscale()
         except _Stopped:
@@ -152,7 +155,7 @@ class VideoJob:
         return result
 
     def _watch(self, progress: VideoProgress, info: VideoInfo) -> None:
-        if self._stop.is_set():
+        if not self._is_wanted():
             raise _Stopped
         frame = progress.group.sources[-1]
         check_limits(

@@ -222,16 +222,19 @@ def test_a_file_that_is_too_large_is_refused_while_it_is_sent(app):
     assert answer.status_code == 413
 
 
-def test_uploads_and_results_are_removed_after_their_time(photo, tiny, tmp_path):
+def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, clip, tiny, tmp_path):
     with demo(tmp_path, "-n", str(tiny[0]), "--keep-minutes", "0.02") as address:
         client = gradio_client.Client(address, verbose=False, download_files=False)
         result = client.predict(handle_file(photo), api_name="/upscale_image")
-        client.close()
         assert result["path"].startswith(str(tmp_path))
         deadline = time.monotonic() + 60
         while _files_of_visitors(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert _files_of_visitors(tmp_path) == []
+        job = client.submit(handle_file(clip), api_name="/upscale_video")
+        while not job.outputs():
+            assert not job.done()
+        client.close()  # and the demo ends in the middle of a video
 
 
 def _files_of_visitors(folder: Path) -> list[Path]:

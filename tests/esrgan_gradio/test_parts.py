@@ -16,7 +16,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from clip_tools import Clip, Tags, decode, planes, streams, times, write_clip
-from esrgan.errors import UsageError, WeightsError
+from esrgan.errors import EngineError, UsageError, WeightsError
 from esrgan_gradio.blending import contact_sheet
 from esrgan_gradio.catalogue import Catalogue
 from esrgan_gradio.device import Device
@@ -313,6 +313,29 @@ def test_a_wait_for_the_device_can_be_given_up():
         assert again
 
 
+def test_a_device_that_closes_waits_for_the_job_at_work_and_lends_no_more():
+    device, ended = Device("cpu"), []
+
+    def work():
+        with device.lent():
+            started.set()
+            while not device.is_closing:
+                time.sleep(0.001)
+            ended.append(True)
+
+    started = threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait(10)
+    device.close()
+    assert ended == [True]
+    thread.join()
+    with device.lent():
+        pass
+    with device.taken(), pytest.raises(EngineError, match="about to close"), device.lent():
+        pass
+
+
 def make_job(workspace, device, clip, tiny, **request) -> VideoJob:
     return VideoJob(
         workspace,
@@ -374,9 +397,9 @@ def test_a_contact_sheet_shows_the_ends_as_the_two_networks_do(tmp_path, tiny):
     contact_sheet(device, image, (networks[0], networks[0]), tmp_path / "a.png")
     with Image.open(tmp_path / "same.png") as mixed, Image.open(tmp_path / "a.png") as first:
         assert mixed.size == first.size
-        width, height = mixed.width // 3, (mixed.height - 76) // 2
-        first_cell = (12, 130, width, 76 + height - 20)
-        last_cell = (mixed.width - width + 12, 76 + height + 60, mixed.width - 12, mixed.height - 20)
+        width, middle = mixed.width // 3, mixed.height // 2
+        first_cell = (0, 150, width, middle)
+        last_cell = (2 * width, middle + 100, mixed.width, mixed.height)
         assert np.array_equal(np.asarray(mixed.crop(first_cell)), np.asarray(first.crop(first_cell)))
         assert not np.array_equal(np.asarray(mixed.crop(last_cell)), np.asarray(first.crop(last_cell)))
 

@@ -36,6 +36,6 @@ def demo(folder: Path, *arguments: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
-    assert code == 0
+    assert code == 0, code
     assert "a request failed" not in complained.read_text(), complained.read_text()[-4000:]
     assert list(uploads.iterdir()) == []
