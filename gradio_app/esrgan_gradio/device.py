@@ -63,6 +63,9 @@ class Device:
         """
         while not (held := self._lock.acquire(timeout=_POLL)) and is_wanted() and not self.is_closing:
             pass
+        if held and self.is_closing:
+            self._lock.release()
+            held = False
         try:
             yield held
         finally:
