@@ -44,11 +44,14 @@ def launch_app(options: AppOptions, on_ready: Callable[[str], None] | None = Non
 def served(options: AppOptions) -> Iterator[str]:
     """The app, served while the block runs; gives the page's address. Raises as `launch_app`."""
     from esrgan_gradio.app import build_app
+    from esrgan_gradio.remote_files import LocalFilesOnly
     from esrgan_gradio.theme import STYLE, make_theme
 
     with _own_folder() as folder:
         device = Device(options.device)
         app = build_app(options, folder, device)
+        from starlette.middleware import Middleware  # comes with gradio, whose absence is known by now
+
         try:
             _, address, shared = app.launch(
                 server_name=options.host,
@@ -60,6 +63,7 @@ def served(options: AppOptions) -> Iterator[str]:
                 show_error=True,
                 max_file_size=options.max_bytes,
                 allowed_paths=[],
+                app_kwargs={"middleware": [Middleware(LocalFilesOnly)]},
                 footer_links=["api"],
                 run_history=False,
                 enable_monitoring=False,

@@ -144,6 +144,14 @@ def test_a_path_from_elsewhere_is_refused(app, path, meta):
     assert "was not uploaded by a user" in answer or "must be an uploaded file" in answer
 
 
+@pytest.mark.parametrize("address", ["http://example.com/a.png", "HTTPS://example.com/a.png"])
+def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
+    file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    answer = httpx.post(f"{app}gradio_api/call/upscale_image", json={"data": [file, "default", None, None]})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "files must be uploaded; addresses are not fetched here"
+
+
 def test_files_of_the_machine_are_not_served(app):
     assert httpx.get(f"{app}gradio_api/file=/etc/passwd").status_code in (403, 404)
     here = httpx.get(f"{app}gradio_api/file={Path(__file__).resolve()}")

@@ -1,0 +1,86 @@
+"""No request makes this machine fetch anything: Gradio would download an address in place of a file, of any size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+_MAX_BODY = 8_000_000
+"""Bytes of a request that is not an upload."""
+_SCHEMES = ("http:", "https:")
+_REFUSAL = "files must be uploaded; addresses are not fetched here"
+_TOO_LARGE = "the request is too large; files must be uploaded"
+
+
+class LocalFilesOnly:
+    """ASGI middleware that refuses requests whose files are addresses.
+
+    Args:
+        app: what answers all other requests.
+    """
+
+    def __init__(self, app: Callable[[_Message, _Receive, _Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST" or _is_upload(scope):
+            await self._app(scope, receive, send)
+            return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > _MAX_BODY:
+                await _refuse(send, 413, _TOO_LARGE)
+                return
+            if not message.get("more_body"):
+                break
+        if _names_address(_parsed(body)):
+            await _refuse(send, 400, _REFUSAL)
+            return
+        whole: list[_Message] = [{"type": "http.request", "body": body}]
+
+        async def again() -> _Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, again, send)
+
+
+def _is_upload(scope: _Message) -> bool:
+    kinds = (value for name, value in scope["headers"] if name.lower() == b"content-type")
+    return any(kind.lower().startswith(b"multipart/") for kind in kinds)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _names_address(value: Any) -> bool:
+    """Whether a description of a file, anywhere in `value`, has an address as its path."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            path = one.get("path")
+            if isinstance(path, str) and path.strip().lower().startswith(_SCHEMES):
+                return True
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return False
+
+
+async def _refuse(send: _Send, status: int, sentence: str) -> None:
+    body = json.dumps({"detail": sentence, "error": sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
