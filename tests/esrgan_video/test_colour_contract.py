@@ -82,7 +82,15 @@ def test_known_colours_come_back(matrix, full, subsampling, bits, scale, tmp_pat
     made = codes(rgb, layout, colour)
     tags = Tags(matrix=matrix, color_range=2 if full else 1, primaries=1, transfer=1, location=1)
     source = write_clip(tmp_path / "in.mkv", clip_of(made, layout, tags))
-    frame = run(source, tmp_path / "out.mkv", make_upscaler(scale=scale), EncoderOptions(codec="ffv1"))
+    seen = []
+
+    class Watched(make_upscaler):
+        def __call__(self, batch):
+            seen.append(batch.numpy().copy())
+            return super().__call__(batch)
+
+    frame = run(source, tmp_path / "out.mkv", Watched(scale=scale), EncoderOptions(codec="ffv1"))
+    np.testing.assert_allclose(seen[0][0], reference_to_rgb(made, layout, colour).clip(0, 1), atol=2e-6)
     assert frame.format.name.replace("yuvj", "yuv") == layout.pix_fmt
     assert (frame.colorspace, frame.color_range) == (matrix, 2 if full else 1)
     known = reference_from_rgb(repeated(rgb, scale), layout, colour)
