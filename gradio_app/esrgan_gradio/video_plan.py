@@ -62,7 +62,7 @@ def _page(
     lines = [
         f"<strong>{escape(name)}</strong>: {info.width} × {info.height}, {float(info.rate):.4g} frames/s{count}",
         f"becomes {width} × {height} in {choice.suffix.lstrip('.').upper()}, {escape(coding)}",
-        *(f'<span class="note">{escape(note)}</span>' for note in _notes(choice, request)),
+        *(f'<span class="note">{escape(note)}</span>' for note in _notes(choice, request, encoder)),
     ]
     lost = _lost(choice, request)
     rows = [(_stream(stream), _fate(stream)) for stream in choice.streams.streams]
@@ -80,12 +80,12 @@ def _thumbnail(picture: Image.Image) -> str:
     return f'<img alt="First frame of the video" src="data:image/jpeg;base64,{data}">'
 
 
-def _notes(choice: Choice, request: VideoRequest) -> Iterator[str]:
+def _notes(choice: Choice, request: VideoRequest, encoder: EncoderPlan) -> Iterator[str]:
     info = choice.info
     if request.trial_seconds:
         yield f"A trial: the first {duration(request.trial_seconds)} only."
-    if info.layout.alpha or info.metadata.get("alpha_mode", info.metadata.get("ALPHA_MODE")) == "1":
-        yield "Its transparency is left out."
+    if info.layout.alpha:
+        yield "Its transparency is kept." if encoder.layout.alpha else "Its transparency is left out."
     if info.deinterlaced:
         yield "It is interlaced: its fields become whole pictures."
     yield "Frame times, colour tags, aspect ratio, rotation, chapters and tags are kept."

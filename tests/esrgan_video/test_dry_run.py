@@ -111,3 +111,25 @@ def test_what_cannot_work_is_said(name, given, message, plain, tmp_path, nearest
     with pytest.raises(UsageError, match=message):
         dry_run(plain, tmp_path / name, upscaler=nearest, options=video_options(**given))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("deinterlace", "frames", "said"),
+    [("frame", 4, "whole pictures"), ("field", 8, "whole pictures"), ("off", 4, "woven")],
+)
+def test_fields_are_announced(deinterlace, frames, said, tmp_path, nearest):
+    clip = Clip(times=range(4), options={"preset": "ultrafast", "x264-params": "tff=1"})
+    options = video_options(encoder=FAST, deinterlace=deinterlace)
+    forecast = dry_run(write_clip(tmp_path / "in.mp4", clip), tmp_path / "out.mp4", upscaler=nearest, options=options)
+    assert said in as_table(forecast)
+    assert forecast.frames == frames
+    found = as_json(forecast)["input"]
+    assert (found["interlaced"], found["deinterlaced"]) == (True, deinterlace != "off")
+
+
+@pytest.mark.parametrize(("name", "kept"), [("out.mkv", True), ("out.mp4", False)])
+def test_transparency_is_announced(name, kept, tmp_path, nearest):
+    source = write_clip(tmp_path / "in.mkv", Clip(codec="ffv1", pix_fmt="yuva420p", options={}, times=range(2)))
+    forecast = dry_run(source, tmp_path / name, upscaler=nearest)
+    assert ("kept" if kept else "left out") in next(line for line in as_table(forecast).splitlines() if "alpha" in line)
+    assert (as_json(forecast)["input"]["alpha"], as_json(forecast)["output"]["alpha"]) == (True, kept)

@@ -37,6 +37,8 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
             "bits": info.layout.bits,
             "frames_per_second": float(info.rate),
             "interlaced": info.interlaced,
+            "deinterlaced": info.deinterlaced,
+            "alpha": info.layout.alpha,
         },
         "output": {
             "path": str(plan.target),
@@ -44,6 +46,7 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
             "width": video.width,
             "height": video.height,
             "pixel_format": video.plan.pix_fmt,
+            "alpha": video.plan.layout.alpha,
             "bits": video.plan.layout.bits,
             "matrix": colour.matrix,
             "primaries": colour.primaries,
@@ -91,6 +94,10 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
     yield "output", f"{plan.target}"
     yield "", f"{video.width}x{video.height}, {video.plan.pix_fmt}, {video.plan.layout.bits} bits"
     yield "colour", _colour(video.plan.colour)
+    if info.interlaced:
+        yield "fields", "become whole pictures (bwdif)" if info.deinterlaced else "stay woven as they are"
+    if info.layout.alpha:
+        yield "alpha", "kept" if video.plan.layout.alpha else "left out"
     options = " ".join(f"{key}={value}" for key, value in video.plan.options.items())
     yield "encoder", f"{video.plan.encoder} {options}".rstrip()
     for number, stream in enumerate(plan.streams.streams):
