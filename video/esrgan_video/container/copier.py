@@ -35,6 +35,16 @@ class _Route:
     convert: Callable[[Packet[Any]], Packet[Any] | None] | None = None
     last_time: Fraction = Fraction(0)
     waits_for_keyframe: bool = False
+    follows_on: bool = False
+    last_dts: int | None = None
+    last_step: int = 0
+
+    def usual_duration(self, packet: Packet[Any]) -> int:
+        """Distance from the packet before, in ticks: MP4 hides a last packet that does not say how long it is."""
+        if packet.dts is not None and self.last_dts is not None and packet.dts > self.last_dts:
+            self.last_step = packet.dts - self.last_dts
+        self.last_dts = packet.dts
+        return self.last_step
 
 
 class PacketCopier:
@@ -93,6 +103,7 @@ class PacketCopier:
             ),
             is_picture=is_picture,
             convert=SubtitleConverter(stream, target).convert if to_subtitles else None,
+            follows_on=stream.type == "audio",
             waits_for_keyframe=stream.type == "video" and self._start is not None and not is_picture,
         )
 
@@ -177,6 +188,8 @@ class PacketCopier:
         if route.waits_for_keyframe and not packet.is_keyframe:
             return False
         route.waits_for_keyframe = False
+        if route.follows_on and not packet.duration:
+            packet.duration = route.usual_duration(packet)
         if packet.dts is not None:
             placed = route.timeline.place(packet.dts, packet.duration or 0)
             if packet.pts is not None and placed != packet.dts:

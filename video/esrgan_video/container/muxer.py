@@ -20,7 +20,7 @@ from esrgan_video.container.info import VideoInfo, main_video_stream
 from esrgan_video.container.plan import StreamDecision, StreamPlan, add_copy, is_picture
 from esrgan_video.container.script import NothingToCopy
 from esrgan_video.container.subtitles import prepare
-from esrgan_video.container.tags import container_tags, moved_chapters, needs_free_form_tags, video_tags
+from esrgan_video.container.tags import container_tags, moved_chapters, stream_tags, tags_without_place, video_tags
 from esrgan_video.container.timing import TimeRange
 
 if TYPE_CHECKING:
@@ -164,9 +164,13 @@ class VideoMuxer:
     def _muxer_options(self, tags: dict[str, str]) -> dict[str, str]:
         has_picture = any(is_picture(self._copier.source(decision.index)) for decision in self._streams.streams)
         is_mp4 = self._streams.container.muxer in ("mp4", "mov")
+        lost = tags_without_place(tags) if is_mp4 else []
         # The free form has no place for cover art, and few players show titles from it.
-        if is_mp4 and needs_free_form_tags(tags) and not has_picture:
+        if lost and not has_picture:
             return {"movflags": "+use_metadata_tags"}
+        if lost:
+            suffix = self._streams.container.suffix
+            _log.warning("%s: beside cover art %s has no place for the tags %s", self._name, suffix, ", ".join(lost))
         return {}
 
     def _add_streams(self) -> VideoStream:
@@ -207,7 +211,7 @@ class VideoMuxer:
     def _add_subtitles(self, decision: StreamDecision, source: Any) -> None:
         target = self._output.add_stream(str(decision.target))
         prepare(target, source.time_base)
-        target.metadata.update(source.metadata)
+        target.metadata.update(stream_tags(source.metadata))
         target.disposition = source.disposition
         target.codec_context.open()
         self._copier.connect(decision.index, target, to_subtitles=True)

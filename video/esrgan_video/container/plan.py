@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from esrgan.errors import UsageError
 from esrgan_video.container.formats import FORMATS, ContainerFormat, open_input
+from esrgan_video.container.tags import stream_tags
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +152,10 @@ def is_picture(stream: Stream) -> bool:
     return bool(stream.type == "video" and stream.disposition & Disposition.attached_pic)
 
 
+_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
+"""Channels whose places the input does not name, as Matroska does not for PCM; MP4 must have a name."""
+
+
 def _flags(stream: Stream) -> frozenset[str]:
     """Names of the dispositions of a stream that say something of its content."""
     from av.stream import Disposition
@@ -167,8 +172,11 @@ def add_copy(output: Any, stream: Stream) -> Any:
         ValueError: the container knows that it cannot hold this codec.
     """
     copy = output.add_stream_from_template(stream, opaque=True)
-    copy.metadata.update(stream.metadata)
+    copy.metadata.update(stream_tags(stream.metadata))
     copy.disposition = stream.disposition
+    context: Any = stream.codec_context
+    if stream.type == "audio" and context is not None and context.layout.name in _LAYOUTS:
+        copy.codec_context.layout = _LAYOUTS[context.layout.name]
     return copy
 
 
@@ -180,7 +188,8 @@ def _fits(path: Path, stream: Stream, container: ContainerFormat) -> bool:
         with _trial(container) as output:
             copy = add_copy(output, stream)
             output.start_encoding()
-            if stream.type == "data":  # muxers take any data stream, and refuse its packets
+            # Muxers take any data stream, and refuse its packets; some sound fails when the file is finished.
+            if stream.type in ("audio", "data"):
                 packet = _first_packet(path, stream.index)
                 if packet is not None:
                     packet.stream = copy

@@ -15,7 +15,7 @@ from esrgan_video.container.decoder import Decoder
 from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
 from esrgan_video.container.frame import Frame, from_av
 from esrgan_video.container.info import VideoInfo, describe, describe_stream, measured_rate, rate_from_header
-from esrgan_video.container.timing import Timeline, TimeRange, with_times
+from esrgan_video.container.timing import Timeline, TimeRange, fill_beginning, with_times
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -163,7 +163,8 @@ class VideoReader:
         """Decoded frames with their times on the file's clock, in the file's ticks."""
         start = None if not self._range.start else self._origin + self._range.start
         reorder = _REORDER if self._decoder.container.format.name in _DTS_ONLY else 0
-        for decoded, stamp in with_times(self._decoder.frames(start), reorder=reorder):
+        timed = with_times(self._decoder.frames(start), reorder=reorder)
+        for decoded, stamp in fill_beginning(timed, self._usual_duration):
             if not self._has_durations:
                 decoded.duration = 0
             yield decoded, self._timeline.place(stamp, int(decoded.duration or 0))

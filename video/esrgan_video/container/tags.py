@@ -32,14 +32,20 @@ def _once(value: str) -> str:
     return first if others and all(other == first for other in others) else value
 
 
+def stream_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """A stream's tags by the names that muxers look for: MP4's `name` is read as that, and written from `title`."""
+    names = {key.lower() for key in tags}
+    return {"title" if key.lower() == "name" and "title" not in names else key: value for key, value in tags.items()}
+
+
 def video_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The stream's tags without those that describe the old encoding."""
-    return {key: value for key, value in tags.items() if not key.lower().startswith(_STATISTICS)}
+    """The tags of the video's stream without those that describe the old encoding."""
+    return {key: value for key, value in stream_tags(tags).items() if not key.lower().startswith(_STATISTICS)}
 
 
-def needs_free_form_tags(tags: Iterable[str]) -> bool:
-    """Whether MP4's usual form would lose one of `tags` (names; a language may follow after a hyphen)."""
-    return any(name.lower().split("-")[0] not in _ITUNES for name in tags)
+def tags_without_place(tags: Iterable[str]) -> list[str]:
+    """Of `tags` (names) those that MP4's usual form has no place for."""
+    return [name for name in tags if name.lower().split("-")[0] not in _ITUNES]
 
 
 def moved_chapters(chapters: Iterable[Chapter], shift: Fraction, end: Fraction | None) -> list[Any]:

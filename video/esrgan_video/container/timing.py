@@ -16,6 +16,8 @@ from esrgan.errors import UsageError
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+_MOST_WAITING = 16
+"""Frames without a timestamp that are kept until one has one."""
 _DISCONTINUITY = 1
 """Seconds that time may step back before it counts as a new clock (files joined end to end) and not as damage."""
 
@@ -105,6 +107,30 @@ class Timeline:
                     placed = self._last + self._least_step
         self._last, self._last_duration = placed, duration
         return placed
+
+
+def fill_beginning(
+    frames: Iterator[tuple[VideoFrame, int | None]], duration: int
+) -> Iterator[tuple[VideoFrame, int | None]]:
+    """Give the first frames, where they have no timestamps, those that lead to the first one that has.
+
+    FFmpeg gives none to frames of Matroska that are shown before zero.
+
+    Args:
+        frames: with their timestamps, in ticks.
+        duration: of a frame, in ticks.
+    """
+    waiting: list[VideoFrame] = []
+    for frame, stamp in frames:
+        if stamp is None and len(waiting) < _MOST_WAITING:
+            waiting.append(frame)
+            continue
+        for number, early in enumerate(waiting):
+            yield early, None if stamp is None else stamp - (len(waiting) - number) * duration
+        yield frame, stamp
+        yield from frames
+        return
+    yield from ((frame, None) for frame in waiting)
 
 
 def with_times(frames: Iterator[VideoFrame], *, reorder: int) -> Iterator[tuple[VideoFrame, int | None]]:

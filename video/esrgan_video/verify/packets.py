@@ -56,10 +56,11 @@ class PacketComparison:
         self._streams: tuple[Any, Any] = source, target
         self._is_text = source.type == "subtitle" and _codec(source) != _codec(target)
         self._is_subtitle = source.type == "subtitle"
-        self._is_video = source.type == "video"
         self._is_raw = _codec(source).startswith("pcm_")  # containers cut raw sound as they like
+        self._is_video = source.type == "video"
         self._queues: tuple[deque[_Item], deque[_Item]] = deque(), deque()
-        self._times = TimeTally(seconds(target.time_base))
+        # Where raw sound is cut at samples, times that were rounded before become exact.
+        self._times = TimeTally(seconds(target.time_base), seconds(source.time_base) if self._is_raw else Fraction(0))
         self._ends = TimeTally(seconds(target.time_base))
         self._payloads = Tally()
         self._lost, self._added = Tally(), Tally()

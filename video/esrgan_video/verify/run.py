@@ -13,7 +13,7 @@ from esrgan.errors import MediaError, UsageError
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.verify.facts import VideoFacts, video_facts
 from esrgan_video.verify.frames import FrameChecks
-from esrgan_video.verify.media import Media, Timed
+from esrgan_video.verify.media import Media, Timed, is_picture
 from esrgan_video.verify.packets import Window
 from esrgan_video.verify.properties import property_checks
 from esrgan_video.verify.report import Check, Report
@@ -113,6 +113,7 @@ class _Run:
         before, after = self._before, self._after
         ends_early = self._options.end is not None or self._options.frames is not None
         end = frames.source_end + frames.shift if ends_early else None
+        has_cover = after.container.format.name.startswith("mov") and any(map(is_picture, after.container.streams))
         return [
             *frames.checks(),
             *property_checks(*facts),
@@ -120,7 +121,7 @@ class _Run:
             *tag_checks(before.main, after.main, after.path, "video"),
             *self._streams.checks(),
             *chapter_checks(before.container.chapters(), after.container.chapters(), after.path, frames.shift, end),
-            tag_check(before.container.metadata, after.container.metadata),
+            tag_check(before.container.metadata, after.container.metadata, standard_only=has_cover),
         ]
 
 

@@ -16,6 +16,11 @@ from esrgan_video.verify.tally import TimeTally
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 """Tags that describe the file itself: another file has others."""
 _CHAPTER_TICK = {".mkv": Fraction(1, 10**9), ".webm": Fraction(1, 10**9)}
+_STANDARD = frozenset({
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "description",
+    "show", "track", "disc", "creation_time", "location",
+})  # fmt: skip
+"""Tags that MP4 always has a place for."""
 _NO_DATE = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 """What is written where the date is not known."""
 _MP4_CHAPTER_TICK = Fraction(1, 1000)
@@ -44,16 +49,19 @@ def chapter_checks(
         return
     is_mp4 = target.suffix.lower() not in _CHAPTER_TICK
     tally = TimeTally(_CHAPTER_TICK.get(target.suffix.lower(), _MP4_CHAPTER_TICK))
-    gaps = 0
+    stretched = 0
     starts = [first for first, *_ in wanted[1:]]
-    for (first, last, _), following, chapter in itertools.zip_longest(wanted, starts, after):
-        unit = seconds(chapter["time_base"])
-        tally.add(first, chapter["start"] * unit)
-        if is_mp4 and following is not None and chapter["end"] * unit == following != last:
-            gaps += 1
+    for number, ((first, last, _), following, chapter) in enumerate(itertools.zip_longest(wanted, starts, after)):
+        begin, until = (chapter[name] * seconds(chapter["time_base"]) for name in ("start", "end"))
+        if is_mp4 and number == 0 and begin == 0 != first:
+            stretched += 1
+        else:
+            tally.add(first, begin)
+        if is_mp4 and until == following != last:
+            stretched += 1
         elif following is not None or end is None:  # where a trial ends was not known when they were written
-            tally.add(last, chapter["end"] * unit)
-    text = f"{tally}, {gaps} lasting to the next, as MP4 has it" if gaps else str(tally)
+            tally.add(last, until)
+    text = f"{tally}, {stretched} stretched over a gap, which MP4 cannot have" if stretched else str(tally)
     yield check("chapter times", "those of the input", text, not tally.wrong, "file")
 
 
@@ -76,8 +84,14 @@ def _listed(titles: list[str]) -> str:
     return f"{len(titles)}: {shown}{', …' if len(titles) > 3 else ''}" if titles else "none"
 
 
-def tag_check(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
-    """Tags of the file, names without regard to case; dates by what they mean."""
+def tag_check(before: Mapping[str, str], after: Mapping[str, str], *, standard_only: bool) -> Check:
+    """Tags of the file, names without regard to case; dates by what they mean.
+
+    Args:
+        before: the input's.
+        after: the output's.
+        standard_only: whether the output has no place for others than the usual ones.
+    """
     wanted = {
         name.lower(): value
         for name, value in before.items()
@@ -88,6 +102,8 @@ def tag_check(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
         return not_applicable("tags", "none", f"{len(found.keys() - _OF_THE_FILE)}", "file")
     lost = [name for name, value in wanted.items() if not _means(value, _value(found, name))]
     text = f"{len(wanted) - len(lost)} of {len(wanted)}" + (f", without {', '.join(lost)}" if lost else "")
+    if standard_only and lost and not _STANDARD.intersection(lost):
+        text, lost = f"{text}: beside cover art MP4 has no place", []
     return check("tags", ", ".join(sorted(wanted)), text, not lost, "file")
 
 

@@ -28,11 +28,13 @@ class TimeTally:
 
     Args:
         tick: unit of the times that were found, in seconds.
+        slack: difference in seconds that counts as rounding whatever the tick.
     """
 
-    def __init__(self, tick: Fraction) -> None:
-        self.tick = tick
+    def __init__(self, tick: Fraction, slack: Fraction = Fraction(0)) -> None:
+        self.tick = max(tick, slack)
         """Unit of the times that were found, in seconds."""
+        self._slack = slack
         self.exact = 0
         """Times that were met exactly."""
         self.rounded = 0
@@ -45,7 +47,7 @@ class TimeTally:
         difference = found - expected
         if difference == 0:
             self.exact += 1
-        elif is_rounded(difference, expected, self.tick):
+        elif is_rounded(difference, expected, self.tick) or abs(difference) < self._slack:
             self.rounded += 1
         else:
             self.wrong.add(f"{text_of(found)} instead of {text_of(expected)}")

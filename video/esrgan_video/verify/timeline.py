@@ -11,6 +11,8 @@ from esrgan.errors import UsageError
 from esrgan_video.verify.media import Media, Timed
 
 _FALLBACK_RATE = Fraction(25)
+_MOST_UNTIMED = 17
+"""Frames at the beginning of which the first one with a time is looked for."""
 _SEARCH_MARGIN = 2
 """Seconds before a trial's start at which decoding begins."""
 _NEAR = Fraction(9, 20)
@@ -57,8 +59,9 @@ def selected(media: Media, trial: Trial) -> Iterator[Timed]:
     """The frames of the trial, each with a time: missing ones follow from the frame rate."""
     start = media.origin + trial.start if trial.start else None
     end = None if trial.end is None else media.origin + trial.end
-    chosen = (timed for timed in _from(media, start) if timed.time is None or start is None or timed.time >= start)
     period = 1 / (media.rate or _FALLBACK_RATE)
+    frames = _led_in(_from(media, start), period)
+    chosen = (timed for timed in frames if timed.time is None or start is None or timed.time >= start)
     last: Timed | None = None
     for timed in itertools.islice(chosen, trial.frames):
         if timed.time is None:
@@ -68,6 +71,17 @@ def selected(media: Media, trial: Trial) -> Iterator[Timed]:
             return
         last = timed
         yield timed
+
+
+def _led_in(frames: Iterator[Timed], period: Fraction) -> Iterator[Timed]:
+    """The first frames, where they have no times, are those before the first that has one."""
+    first = list(itertools.islice(frames, _MOST_UNTIMED))
+    known = next((place for place, timed in enumerate(first) if timed.time is not None), None)
+    for place, timed in enumerate(first):
+        if known is not None and place < known:
+            timed = replace(timed, time=_time(first[known]) - (known - place) * period)
+        yield timed
+    yield from frames
 
 
 def _from(media: Media, start: Fraction | None) -> Iterator[Timed]:
