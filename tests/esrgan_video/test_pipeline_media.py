@@ -13,6 +13,7 @@ from clip_tools import decode, digest, main_video, planes, streams, times
 from esrgan.errors import MediaError, UsageError
 from esrgan_video import OutputSize, VideoOptions, upscale_video
 from esrgan_video.container import EncoderOptions
+from esrgan_video.verify import VerifyOptions, verify_video
 
 FRAMES = {
     "anime.mp4": 181,
@@ -55,6 +56,14 @@ def result(request, clip, tmp_path_factory, make_upscaler):
         progress="none",
     )
     return target
+
+
+def test_the_verifier_agrees(clip, result):
+    may_drop = VerifyOptions(drop_unsupported=result.suffix == ".mp4" and clip.name == "ass_subtitles.mkv")
+    report = verify_video(clip, result, options=may_drop, progress="none")
+    assert not report.failed, report.table()
+    counts = [check.found for check in report.checks if check.name == "frames"]
+    assert counts == [str(FRAMES[clip.name])]
 
 
 def turn(frame):

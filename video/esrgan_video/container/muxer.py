@@ -162,7 +162,10 @@ class VideoMuxer:
         self._output.mux_one(packet)
 
     def _muxer_options(self, tags: dict[str, str]) -> dict[str, str]:
-        has_picture = any(is_picture(self._copier.source(decision.index)) for decision in self._streams.streams)
+        has_picture = any(
+            decision.action == "copy" and is_picture(self._copier.source(decision.index))
+            for decision in self._streams.streams
+        )
         is_mp4 = self._streams.container.muxer in ("mp4", "mov")
         lost = tags_without_place(tags) if is_mp4 else []
         # The free form has no place for cover art, and few players show titles from it.
