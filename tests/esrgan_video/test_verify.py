@@ -468,3 +468,52 @@ def test_colours_that_cannot_be_seen_may_be_anything(suffix, encoder, tmp_path, 
         name
         for _, name in failed(source, upscale(other, tmp_path / "opaque.mkv", nearest, EncoderOptions(codec="ffv1")))
     } >= {"alpha"}
+
+
+# Interlaced input
+
+
+@pytest.fixture(scope="module")
+def interlaced(clips):
+    """20 frames of H.264 in MP4 that are flagged as two fields, the upper one first."""
+    options = {"preset": "ultrafast", "x264-params": "tff=1", "bf": "0"}
+    return write_clip(clips / "interlaced.mp4", Clip(times=range(20), options=options))
+
+
+@pytest.mark.parametrize("mode", ["frame", "field", "off"])
+@pytest.mark.parametrize("trial", [{}, {"frames": 7}])
+def test_interlaced_input_per_frame_per_field_or_as_it_is(mode, trial, interlaced, tmp_path, identity):
+    with av.open(str(interlaced)) as container:
+        assert all(frame.interlaced_frame for frame in container.decode(video=0))
+    target = upscale(interlaced, tmp_path / "out.mkv", identity, deinterlace=mode, **trial)
+    report = verify(interlaced, target, **trial)
+    assert not report.failed, report.table()
+    count = next(check.found for check in report.checks if check.name == "frames")
+    assert int(count) == (7 if trial else 40 if mode == "field" else 20)
+
+
+def test_a_missing_second_field_is_found(interlaced, tmp_path, identity):
+    target = upscale(interlaced, tmp_path / "out.mkv", identity, deinterlace="field")
+    assert failed(interlaced, rewrite(target, tmp_path / "second.mkv", Change(frames=without_frame(9)))) == {
+        ("video", "frames")
+    }
+    assert failed(interlaced, rewrite(target, tmp_path / "first.mkv", Change(frames=without_frame(10)))) == {
+        ("video", "frames"),
+        ("video", "times"),
+    }
+
+
+def test_fields_that_appear_in_the_output_are_found(plain, tmp_path, identity):
+    encoder = EncoderOptions(preset="ultrafast", extra={"qp": "0", "x264-params": "tff=1"})
+    assert failed(plain, upscale(plain, tmp_path / "out.mp4", identity, encoder)) == {("video", "interlacing")}
+
+
+def test_lost_transparency_is_found(tmp_path, nearest):
+    clip = Clip(codec="ffv1", pix_fmt="yuva444p", options={}, times=range(5), tags=Tags(matrix=1, color_range=1))
+    source = write_clip(tmp_path / "in.mkv", clip)
+    target = upscale(source, tmp_path / "out.mkv", nearest, EncoderOptions(codec="ffv1"))
+    assert not failed(source, target)
+    opaque = rewrite(target, tmp_path / "opaque.mkv", Change(codec="ffv1", pix_fmt="yuv444p"))
+    assert failed(source, opaque) == {("video", "alpha")}
+    small = upscale(source, tmp_path / "h264.mkv", nearest, EncoderOptions(codec="h264", preset="ultrafast"))
+    assert not failed(source, small)  # said before the work: H.264 cannot hold it

@@ -81,7 +81,8 @@ def _attach(source: Path, after: Any, stream: Any) -> None:
 
 def _encoder(after: Any, stream: Any, change: Change) -> Any:
     options = {"qp": "0", "preset": "ultrafast"} if change.codec == "libx264" else {}
-    video = after.add_stream(change.codec, Fraction(25), options)
+    rate = stream.average_rate
+    video = after.add_stream(change.codec, Fraction(rate.numerator, rate.denominator), options)
     theirs, ours = stream.codec_context, video.codec_context
     for name in (
         "width", "height", "pix_fmt", "colorspace", "color_range", "color_primaries", "color_trc",

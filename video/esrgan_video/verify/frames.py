@@ -33,7 +33,7 @@ class FrameChecks:
         self._before, self._after, self._facts = before, after, facts
         self._is_trial = is_trial
         self.per_field = False
-        """Whether the output has a frame for each field."""
+        """Whether the output seems to have a frame for each field from its beginning."""
         self.shift = Fraction(0)
         """Seconds that the output's times are later than the input's."""
         self.source_end = Fraction(0)
@@ -43,6 +43,7 @@ class FrameChecks:
         self._last: tuple[Timed | None, Timed | None] = (None, None)
         self._counts = [0, 0]
         self._interlaced = [0, 0]
+        self._second_fields, self._no_second_field = 0, Tally()
         self._times = TimeTally(after.tick)
         self._absent, self._unexpected, self._free = Tally(), Tally(), 0
         self._moved: Fraction | None = None
@@ -66,6 +67,12 @@ class FrameChecks:
 
     def add(self, wanted: Expected | None, found: Timed | None, shift: Fraction) -> None:
         """Take an expected frame and the output's at its time; `None` for one that has no partner."""
+        if wanted is not None and wanted.is_second_field:
+            if found is None:
+                if wanted.source.frame.interlaced_frame:
+                    self._no_second_field.add(text_of(wanted.time + shift))
+                return
+            self._second_fields += 1
         if wanted is not None:
             self._counts[0] += 1
             self._interlaced[0] += wanted.source.frame.interlaced_frame
@@ -80,7 +87,7 @@ class FrameChecks:
             small = self._source_thumbnail(wanted.source)
             large = None if found is None else self._thumbnail(found, 1)
             self._pictures.add(wanted.time, small, large)
-        self._note_ends()
+        self._note_ends(wanted)
 
     def _note_size(self, found: Timed) -> None:
         size = found.frame.width, found.frame.height
@@ -98,10 +105,12 @@ class FrameChecks:
             else:
                 self._times.add(wanted.time + shift, found.time or Fraction(0))
 
-    def _note_ends(self) -> None:
-        source, target = self._last
-        if source is not None:
-            self.source_end = (source.time or Fraction(0)) + (source.duration or self._period)
+    def _note_ends(self, wanted: Expected | None) -> None:
+        target = self._last[1]
+        if wanted is not None:
+            length = wanted.source.duration or self._period
+            is_field = wanted.is_second_field or (self._second_fields and wanted.source.frame.interlaced_frame)
+            self.source_end = wanted.time + (length / 2 if is_field else length)
         if target is not None:
             self._target_end = (target.time or Fraction(0)) + (target.duration or Fraction(0))
 
@@ -130,18 +139,24 @@ class FrameChecks:
     def picture_checks(self) -> list[Check]:
         """What the frames show."""
         self._pictures.finish()
-        codec = self._facts[1].codec
-        return self._pictures.checks(f"{codec} cannot hold it" if codec in _NO_ALPHA else None)
+        codec, suffix = self._facts[1].codec, self._after.path.suffix.lower()
+        holder = codec if codec in _NO_ALPHA else suffix if suffix == ".mp4" else None
+        return self._pictures.checks(None if holder is None else f"{holder} cannot hold it")
 
     def _number(self) -> Check:
         damage = self._before.damaged_packets
-        expected = f"{self._counts[0]}{', two for each of the input' if self.per_field else ''}"
+        expected = f"{self._counts[0]}"
+        if self._second_fields:
+            expected += f", {self._second_fields} of them second fields"
         if damage:
             expected += f" ({damage} damaged packet{'s' if damage > 1 else ''} besides)"
         found = f"{self._counts[1]}"
         if self._after.damaged_packets:
             found += f" ({self._after.damaged_packets} damaged packets)"
-        ok = self._counts[0] == self._counts[1] and not self._after.damaged_packets
+        uneven = bool(self._second_fields and self._no_second_field)
+        if uneven:
+            found += f", {self._no_second_field.count} second fields missing, the first {self._no_second_field.first}"
+        ok = self._counts[0] == self._counts[1] and not self._after.damaged_packets and not uneven
         return check("frames", expected, found, ok)
 
     def _time(self) -> Check:
@@ -191,7 +206,7 @@ class FrameChecks:
         name = "interlacing"
         count = self._counts[1]
         found = "progressive" if not self._interlaced[1] else f"{self._interlaced[1]} of {count} frames interlaced"
-        if self.per_field:
+        if self._second_fields:
             found += ", a frame for each field"
         if not self._interlaced[0]:
             return check(name, "progressive", found, not self._interlaced[1])

@@ -105,6 +105,11 @@ class Media:
         return seconds(rate) if rate and rate <= _HIGHEST_RATE else None
 
     @property
+    def is_interlaced_by_header(self) -> bool:
+        """Whether the header says that frames are made of two fields (AVFieldOrder 2 to 5)."""
+        return int(self.main.codec_context.field_order or 0) > 1
+
+    @property
     def origin(self) -> Fraction:
         """Where the file begins on its own clock, in seconds."""
         return Fraction(self.container.start_time or 0, 1_000_000)

@@ -80,12 +80,14 @@ class _Run:
         frames.settle(first, second, first_out, second_out)
         self._open_window(frames)
         period = 1 / (self._before.rate or Fraction(25))
-        expected = expected_frames(sources, period, per_field=frames.per_field)
+        expected = expected_frames(sources, period, all_interlaced=self._before.is_interlaced_by_header)
+        if frames.per_field and options.frames is not None:  # which counts pictures
+            expected = itertools.islice(expected, options.frames)
         total = None if options.frames or options.start or options.end else self._before.main.frames or None
         with Progress(f"verify {self._after.path.name}", total=total, unit="frame", mode=progress) as shown:
             for wanted, found, shift in align(expected, targets, frames.shift):
                 frames.add(wanted, found, shift)
-                shown.update(wanted is not None)
+                shown.update(wanted is not None and not wanted.is_second_field)
             self._read_on(frames)
         return self._gather(frames, facts)
 

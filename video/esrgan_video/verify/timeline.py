@@ -53,6 +53,8 @@ class Expected:
     """How long until the next, in seconds."""
     is_free: bool
     """Whether the input's time says nothing, because it is missing or steps back."""
+    is_second_field: bool = False
+    """Whether it is the picture of an interlaced frame's second field, which the output may have or not."""
 
 
 def selected(media: Media, trial: Trial) -> Iterator[Timed]:
@@ -96,13 +98,13 @@ def _from(media: Media, start: Fraction | None) -> Iterator[Timed]:
     return media.frames()
 
 
-def expected_frames(frames: Iterator[Timed], period: Fraction, *, per_field: bool) -> Iterator[Expected]:
-    """What the output must have: a frame for each of the input, or one for each field, the second one midway.
+def expected_frames(frames: Iterator[Timed], period: Fraction, *, all_interlaced: bool) -> Iterator[Expected]:
+    """What the output must have: a frame for each of the input, and may have: one midway for each second field.
 
     Args:
         frames: of the input, with their times.
         period: seconds between two frames on average.
-        per_field: whether there are two frames for each.
+        all_interlaced: whether the header says that frames are interlaced which do not say so themselves.
     """
     previous: Fraction | None = None
     gap = period
@@ -112,9 +114,9 @@ def expected_frames(frames: Iterator[Timed], period: Fraction, *, per_field: boo
         until_next = Fraction(0) if following is None else _time(following) - time
         gap = until_next if until_next > 0 else gap
         is_free = previous is not None and time <= previous
-        if per_field:
+        if timed.frame.interlaced_frame or all_interlaced:
             yield Expected(timed, time, gap / 2, is_free)
-            yield Expected(timed, time + gap / 2, gap / 2, is_free=False)
+            yield Expected(timed, time + gap / 2, gap / 2, is_free=False, is_second_field=True)
         else:
             yield Expected(timed, time, gap, is_free)
         previous = time
