@@ -12,13 +12,16 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clip_tools import Clip, decode, times, video_options, write_clip
+from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.errors import MediaError, UsageError
 from esrgan_video import upscale_video
 from esrgan_video.animation.detect import is_animation
 from esrgan_video.animation.source import animation_source
+from esrgan_video.cli.main import main
 from esrgan_video.container import EncoderOptions
 from esrgan_video.inputs import is_video, output_path
 from esrgan_video.pictures import PictureReader, pixels_of
@@ -409,3 +412,23 @@ def test_an_animation_stays_what_it_is(suffix, ext, expected, tmp_path):
 def test_a_still_gif_becomes_a_png(tmp_path):
     Image.new("P", (4, 4)).save(tmp_path / "a.gif")
     assert output_path(tmp_path / "a.gif", tmp_path / "x") == tmp_path / "x" / "a_out.png"
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "jpg"])
+def test_a_still_image_becomes_a_gif_of_one_frame_on_request(suffix, tmp_path, capsys):
+    network = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
+    torch.save({"params": network.state_dict()}, tmp_path / "tiny.pth")
+    Image.new("RGB", (6, 4), "red").save(tmp_path / f"a.{suffix}")
+    arguments = [
+        tmp_path / f"a.{suffix}",
+        "-o",
+        tmp_path / "out.gif",
+        "-n",
+        tmp_path / "tiny.pth",
+        "--progress",
+        "none",
+    ]
+    assert main(["upscale", *map(str, arguments)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out.gif'}\n"
+    with Image.open(tmp_path / "out.gif") as image:
+        assert (image.size, image.n_frames) == ((12, 8), 1)

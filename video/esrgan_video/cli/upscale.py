@@ -178,6 +178,10 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
+_ONE_OR_MANY = (".gif", ".apng")
+"""Outputs that are written as animations are, also where there is one frame."""
+
+
 @dataclass(frozen=True)
 class _Job:
     source: Path
@@ -348,7 +352,7 @@ def _plan_jobs(given: argparse.Namespace) -> list[_Job]:
     pairs = plan_outputs(sources, output, suffix=given.suffix, ext=given.ext, many=many)
     if any(target != output for _, target in pairs) and not given.dry_run:
         _make_folder(output)
-    return [_Job(source, target, is_video(source)) for source, target in pairs]
+    return [_Job(source, target, is_video(source) or target.suffix.lower() in _ONE_OR_MANY) for source, target in pairs]
 
 
 def _make_folder(folder: Path) -> None:
