@@ -16,7 +16,7 @@ from esrgan_gradio.html import duration, table
 from esrgan_gradio.services import Services
 from esrgan_gradio.still import display_size, frame_rgb, to_image, upright
 from esrgan_gradio.video_input import AUTOMATIC, Choice, VideoRequest, check_header, choose, open_upload
-from esrgan_video.container import FORMATS, EncoderPlan, StreamDecision, VideoReader, plan_encoder
+from esrgan_video.container import FORMATS, EncoderPlan, StreamDecision, VideoInfo, VideoReader, plan_encoder
 from esrgan_video.size import OutputSize, resize
 
 NO_PLAN = (
@@ -62,7 +62,7 @@ def _page(
     lines = [
         f"<strong>{escape(name)}</strong>: {info.width} × {info.height}, {float(info.rate):.4g} frames/s{count}",
         f"becomes {width} × {height} in {choice.suffix.lstrip('.').upper()}, {escape(coding)}",
-        *(f'<span class="note">{escape(note)}</span>' for note in _notes(choice, request, encoder)),
+        *(f'<span class="note">{escape(note)}</span>' for note in _notes(choice.info, encoder, request)),
     ]
     lost = _lost(choice, request)
     rows = [(_stream(stream), _fate(stream)) for stream in choice.streams.streams]
@@ -80,12 +80,12 @@ def _thumbnail(picture: Image.Image) -> str:
     return f'<img alt="First frame of the video" src="data:image/jpeg;base64,{data}">'
 
 
-def _notes(choice: Choice, request: VideoRequest, encoder: EncoderPlan) -> Iterator[str]:
-    info = choice.info
+def _notes(info: VideoInfo, encoder: EncoderPlan, request: VideoRequest) -> Iterator[str]:
     if request.trial_seconds:
         yield f"A trial: the first {duration(request.trial_seconds)} only."
     if info.layout.alpha:
-        yield "Its transparency is kept." if encoder.layout.alpha else "Its transparency is left out."
+        kept = "kept" if encoder.layout.alpha else "left out: this codec in this container has none"
+        yield f"Its transparency is {kept}."
     if info.deinterlaced:
         yield "It is interlaced: its fields become whole pictures."
     yield "Frame times, colour tags, aspect ratio, rotation, chapters and tags are kept."

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -26,9 +27,11 @@ from esrgan_gradio.html import duration, status, table
 from esrgan_gradio.options import AppOptions
 from esrgan_gradio.pictures import resized, upscale_picture
 from esrgan_gradio.preview import browser_copy
+from esrgan_gradio.services import Services
 from esrgan_gradio.still import quarter_turns
 from esrgan_gradio.video_input import AUTOMATIC, VideoRequest, choose
 from esrgan_gradio.video_job import Limits, VideoJob
+from esrgan_gradio.video_plan import plan_page
 from esrgan_gradio.workspace import Workspace
 from esrgan_video.images import StillImage
 
@@ -429,3 +432,43 @@ sys.exit(main(["app"]))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.strip() == 'esrgan: the browser demo needs an optional package: pip install "esrgan[gradio]"'
+
+
+def services_for(workspace, tiny) -> Services:
+    return Services(
+        options=AppOptions(device="cpu"),
+        workspace=workspace,
+        device=Device("cpu"),
+        catalogue=Catalogue.of([str(tiny[0])]),
+    )
+
+
+def test_a_plan_says_what_is_kept_converted_and_left_out(workspace, tmp_path, tiny):
+    clip = write_clip(
+        tmp_path / "a <b>.mkv",
+        Clip(
+            times=[40 * time for time in range(50)],
+            time_base=Fraction(1, 1000),
+            audio=["flac"],
+            subtitles=[(100, 600, "Hallo")],
+            attachments={"font.ttf": ("application/x-truetype-font", bytes(99))},
+        ),
+    )
+    services, upload = services_for(workspace, tiny), sent(workspace, clip)
+    whole = plan_page(services, upload, 2, VideoRequest())
+    assert "128 × 96 in MKV" in whole
+    assert whole.count("kept as it is") == 3
+    assert "<b>" not in whole
+    mp4 = plan_page(services, upload, 2, VideoRequest(container="mp4", trial_seconds=1))
+    assert "kept, converted to mov_text" in mp4
+    assert "left out: .mp4 cannot hold it" in mp4
+    assert "choose Automatic or MKV" in mp4
+    assert "25 frames, 1.0 s" in mp4
+    assert [path.name for path in workspace.root.iterdir()] == ["upload"]
+
+
+@pytest.mark.parametrize(("container", "fate"), [("webm", "is kept"), ("mp4", "is left out")])
+def test_a_plan_says_what_becomes_of_transparency(workspace, tmp_path, tiny, container, fate):
+    clip = write_clip(tmp_path / "a.mov", Clip(codec="prores_ks", pix_fmt="yuva444p10le", options={}, times=range(2)))
+    page = plan_page(services_for(workspace, tiny), sent(workspace, clip), 2, VideoRequest(container=container))
+    assert f"Its transparency {fate}" in page
