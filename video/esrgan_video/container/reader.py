@@ -33,9 +33,9 @@ _DTS_ONLY = frozenset({"asf", "avi"})
 class VideoReader:
     """Reads the main video stream of a file: the first that is not cover art.
 
-    Opening decodes frames of the first second, to see whether it is interlaced. A damaged packet is counted and decoding goes on, with what the decoder
-    makes of it. Frames come in order of presentation, with strictly increasing times; see `Timeline` for files
-    that do not have them. One thread at a time may use a reader.
+    Opening decodes frames of the first second, to see whether it is interlaced. A damaged packet is counted and
+    decoding goes on, with what the decoder makes of it. Frames come in order of presentation, with strictly increasing
+    times; see `Timeline` for files that do not have them. One thread at a time may use a reader.
 
     Args:
         path: a file that FFmpeg can read.
