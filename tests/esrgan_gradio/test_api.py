@@ -230,6 +230,7 @@ def test_a_file_that_is_too_large_is_refused_while_it_is_sent(app):
     assert answer.status_code == 413
 
 
+@pytest.mark.slow
 def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, clip, tiny, tmp_path):
     with demo(tmp_path, "-n", str(tiny[0]), "--keep-minutes", "0.02") as address:
         client = gradio_client.Client(address, verbose=False, download_files=False)
