@@ -3,8 +3,8 @@
     python benchmarks/long_video.py [--frames 30000] [--size 32x24] [--stop-at 0.5]
 
 Makes a clip of small pictures, upscales it with a stand-in for the network that costs nothing (repeated pixels), and
-prints the resident memory of the process at every tenth, and the size of the journal and of the segments before they
-are joined. With `--stop-at` the run is broken off there and continued, as after a crash.
+prints the resident memory of the process at every tenth and after the segments are joined. With `--stop-at` the run is
+broken off there and continued, as after a crash.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ class Memory:
     """Prints the resident memory at every tenth of the frames."""
 
     def __init__(self, total: int, stop_at: float | None) -> None:
-        self._total, self._next, self._stop_at = total, 0.1, stop_at
+        self._total, self._next, self._stop_at = total, 1, stop_at
         self._process = psutil.Process(os.getpid())
         self._started = time.monotonic()
 
     def __call__(self, progress: VideoProgress) -> None:
         """As `watch` of `upscale_video`."""
         share = progress.frames / self._total
-        if share >= self._next:
+        if share * 10 >= self._next:
             memory = self._process.memory_info().rss / 1e6
             print(
                 f"{progress.frames:7d} frames  {memory:7.1f} MB  {time.monotonic() - self._started:6.1f} s", flush=True
             )
-            self._next = share + 0.1 - share % 0.1
+            self._next = int(share * 10) + 1
         if self._stop_at is not None and share >= self._stop_at:
             raise StoppedError
 
