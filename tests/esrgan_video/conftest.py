@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from clip_tools import Clip, small_png, write_clip
 from esrgan.errors import EngineError
+from verify_tools import EVERYTHING, upscale
 
 IRREGULAR = (0, 3, 4, 11, 12, 30, 31, 33, 60, 61, 90, 151, 152, 200, 270, 271, 333, 500, 501, 600)
 """Times without any pattern."""
@@ -128,3 +129,15 @@ class StoppingUpscaler(NearestUpscaler):
 def stopping() -> type[StoppingUpscaler]:
     """x2 by repeating pixels; breaks off after a number of batches."""
     return StoppingUpscaler
+
+
+@pytest.fixture(scope="session")
+def everything(clips):
+    """Matroska with something for every check of the verifier."""
+    return write_clip(clips / "everything.mkv", EVERYTHING)
+
+
+@pytest.fixture(scope="session")
+def good(everything, clips, make_upscaler):
+    """`everything`, upscaled x2 into Matroska."""
+    return upscale(everything, clips / "everything x2.mkv", make_upscaler())

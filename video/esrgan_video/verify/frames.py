@@ -38,6 +38,8 @@ class FrameChecks:
         """Seconds that the output's times are later than the input's."""
         self.source_end = Fraction(0)
         """Where the input's last frame ends, on the input's clock."""
+        self.sure_end = Fraction(0)
+        """The same as far as the file says it: where it gives no duration, the last frame's beginning."""
         self._target_end = Fraction(0)
         self._period = 1 / (before.rate or _FALLBACK_RATE)
         self._last: tuple[Timed | None, Timed | None] = (None, None)
@@ -109,6 +111,7 @@ class FrameChecks:
         target = self._last[1]
         if wanted is not None:
             length = wanted.source.duration or self._period
+            self.sure_end = wanted.time + (wanted.source.duration or 0)
             is_field = wanted.is_second_field or (self._second_fields and wanted.source.frame.interlaced_frame)
             self.source_end = wanted.time + (length / 2 if is_field else length)
         if target is not None:

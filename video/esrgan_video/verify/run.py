@@ -109,7 +109,7 @@ class _Run:
             limit = frames.source_end
         self._before.finish(limit)
         if self._options.frames is not None:
-            self._streams.close_window(frames.source_end)
+            self._streams.close_window(min(frames.source_end, frames.sure_end))
 
     def _gather(self, frames: FrameChecks, facts: tuple[VideoFacts, VideoFacts]) -> list[Check]:
         before, after = self._before, self._after
