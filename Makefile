@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test upscale lint lock pictures
+.PHONY: help demo test upscale app lint lock pictures
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,10 @@ test: lint  ## check the code and run all tests
 upscale:  ## upscale your own file: make upscale IN=clip.mkv OUT=large.mkv
 	@scripts/setup.sh demo
 	@.venv/bin/esrgan upscale "$${IN:?name the input: make upscale IN=clip.mkv OUT=large.mkv}" -o "$${OUT:?name the output: make upscale IN=clip.mkv OUT=large.mkv}"
+
+app:  ## open the browser demo
+	@scripts/setup.sh app
+	@.venv/bin/esrgan app
 
 lint:  ## formatting, lint and types
 	@scripts/setup.sh test

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Make .venv with Python 3.12 and install the project into it: `scripts/setup.sh demo` or `scripts/setup.sh test`.
+# Make .venv with Python 3.12 and install the project into it: `scripts/setup.sh demo`, `app` or `test`.
 # A second run finds everything there and returns at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-profile=${1:?usage: scripts/setup.sh demo|test}
+profile=${1:?usage: scripts/setup.sh demo|app|test}
 case $profile in
     demo) extras="" ;;
+    app) extras="[gradio]" ;;
     test) extras="[dev]" ;;
-    *) echo "setup: unknown profile '$profile': use demo or test" >&2; exit 2 ;;
+    *) echo "setup: unknown profile '$profile': use demo, app or test" >&2; exit 2 ;;
 esac
 
 stamp=.venv/.ready-$profile

@@ -20,6 +20,17 @@ def test_importing_the_packages_loads_nothing_heavy():
     assert run_python(code).stdout.strip() == "[]"
 
 
+def test_the_command_parses_without_loading_the_network_library():
+    code = f"""
+import sys
+from esrgan_video.cli.main import build_parser
+build_parser().parse_args(["upscale", "in.mkv", "-o", "out.mkv"])
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    result = run_python(code)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
 def test_upscaling_works_with_every_optional_package_blocked():
     code = f"""
 import importlib.abc, sys
