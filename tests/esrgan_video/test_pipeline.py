@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from math import floor
@@ -155,6 +156,21 @@ def test_a_number_of_frames_ends_the_sound_too(tmp_path, nearest):
     assert result.frames == 10
     last = packets(tmp_path / "out.mp4", 1)[-1][0]
     assert Fraction(10, 25) - Fraction(1024, 48000) <= last < Fraction(10, 25)
+
+
+def test_a_number_of_frames_keeps_sound_that_lies_late_in_the_file(tmp_path, nearest):
+    """Without interleaving, FFmpeg stores the second track behind nearly all of the first."""
+    loose = {"max_interleave_delta": "1"}
+    clip = Clip(times=[40 * time for time in range(50)], time_base=Fraction(1, 1000), audio=["aac", "aac"])
+    source = write_clip(tmp_path / "in.mkv", replace(clip, muxer_options=loose))
+    with av.open(str(source)) as container:
+        stored = [(packet.stream_index, packet.pts) for packet in container.demux() if packet.size]
+    before = stored[: [index for index, _ in stored].index(2)]
+    assert max(pts for index, pts in before if index == 1) > 1000  # the clip lasts two seconds, the trial 0.4
+    run(source, tmp_path / "out.mkv", nearest, frames=10)
+    for index in (1, 2):
+        expected = [packet for packet in packets(source, index) if packet[0] < Fraction(10, 25)]
+        assert packets(tmp_path / "out.mkv", index) == expected
 
 
 # Colour

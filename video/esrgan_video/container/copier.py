@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAX_FAILED_READS = 16
+_LONGEST_SKEW = 10
+"""Seconds by which packets that begin together may lie apart in a file: what FFmpeg's muxers allow."""
 
 
 @dataclass
@@ -117,6 +119,12 @@ class PacketCopier:
                 return
             self._pending = None
             yield packet
+
+    def rest(self, end: Fraction | None) -> Iterator[Packet[Any]]:
+        """What is left of packets that begin before `end`, also where the file has later ones before them."""
+        for packet in self.until(None if end is None else end + _LONGEST_SKEW):
+            if end is None or self._begin(packet) < end:
+                yield packet
 
     def report(self) -> None:
         """Log what had to be repaired."""

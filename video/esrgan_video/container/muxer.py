@@ -131,7 +131,7 @@ class VideoMuxer:
                 end = max(end, (packet.pts or 0) + (packet.duration or 0))
                 self._mux_video(packet)
             # The copier knows an end in seconds itself; where frames were counted, the last one's end is it.
-            for other in self._copier.until(end * unit if count == self._range.frames else None):
+            for other in self._copier.rest(end * unit if count == self._range.frames else None):
                 self._output.mux_one(other)
             self._output.close()
             self._check_pixel_shape()
