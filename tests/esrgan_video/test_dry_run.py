@@ -86,9 +86,11 @@ def test_it_tells_what_an_earlier_run_has_left(plain, tmp_path, make_upscaler):
     with pytest.raises(EngineError, match="no memory"):
         upscale_video(plain, target, upscaler=Stops(), options=options, progress="none")
     before = everything(tmp_path)
+    finished = 8 * len(list(tmp_path.rglob("*.segment")))  # one or two: the encoder may not have come to the second
     forecast = dry_run(plain, target, upscaler=make_upscaler(), options=options)
-    assert (forecast.finished_frames, forecast.frames_left, forecast.changes) == (16, 14, ())
-    assert "16 frames are done" in as_table(forecast)
+    assert (forecast.finished_frames, forecast.frames_left, forecast.changes) == (finished, 30 - finished, ())
+    assert finished > 0
+    assert f"{finished} frames are done" in as_table(forecast)
     other = dry_run(plain, target, upscaler=make_upscaler(), options=video_options(encoder=FAST, segment_frames=9))
     assert other.changes == ("segment frames (8 before, now 9)",)
     assert "use --restart" in as_table(other)
