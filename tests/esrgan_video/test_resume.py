@@ -73,8 +73,8 @@ def test_ten_kills_at_random_moments_change_nothing(runs, source, undisturbed, t
     target, chance = tmp_path / "out.mp4", random.Random(11)
     resumed = []
     for _ in range(10):
-        pid = runs.start(source, target, encoder=B_FRAMES, segment_frames=SEGMENT, delay=0.05)
-        for _ in range(chance.randrange(1, 4)):
+        pid = runs.start(source, target, encoder=B_FRAMES, segment_frames=SEGMENT, delay=0.06)
+        for _ in range(chance.randrange(1, 6)):
             assert runs.batch()
         time.sleep(chance.random() * 0.05)
         os.kill(pid, signal.SIGKILL)
