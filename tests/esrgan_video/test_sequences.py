@@ -390,7 +390,7 @@ class Failing:
 def test_a_second_run_makes_only_what_is_missing(tmp_path, nearest, make_upscaler):
     pixels = write_files(tmp_path / "%03d.png", list(range(20)))
     target = tmp_path / "out" / "%03d.png"
-    with pytest.raises(EngineError, match="the same command continues"):
+    with pytest.raises(EngineError, match="the same command goes on from there"):
         run(tmp_path / "%03d.png", target, Failing(nearest, 8, target.parent, 2), batch=1, segment_frames=3)
     assert len([name for name in names(target.parent) if name.endswith(".png")]) >= 6
     (target.parent / "001.png").unlink()  # someone's doing: that part is made again

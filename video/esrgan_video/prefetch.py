@@ -12,11 +12,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from esrgan_video.closing import Closing
+
 _WAKE_UP = 0.5
 """Seconds after which a waiting thread looks around: where locks cannot be interrupted, Ctrl-C waits no longer."""
 
 
-class Prefetch[T]:
+class Prefetch[T](Closing):
     """Runs an iterable in a thread, up to `depth` items ahead of the reader.
 
     Iterating gives the items in order. An error of the iterable is raised by the next `next()`, before
@@ -38,14 +40,6 @@ class Prefetch[T]:
 
     def __next__(self) -> T:
         return next(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop the thread and wait for its end."""

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.closing import Closing
 from esrgan_video.container.copier import PacketCopier
 from esrgan_video.container.ebml import store_pixel_shape
 from esrgan_video.container.encoding import OutputVideo
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _PICTURE_FILES = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg")}
 
 
-class VideoMuxer:
+class VideoMuxer(Closing):
     """Writes one file: the packets it is given, and from the input everything that `streams` says.
 
     Opening opens an encoder, for the codec's headers, and writes the file's header, so that everything that cannot
@@ -88,14 +88,6 @@ class VideoMuxer:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give up the file, unless `write` has finished it."""

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.closing import Closing
 from esrgan_video.container.decoder import Decoder
 from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
 from esrgan_video.container.frame import Frame, from_av
@@ -30,7 +30,7 @@ _DTS_ONLY = frozenset({"asf", "avi"})
 """Demuxers of containers that store times of decoding only."""
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Reads the main video stream of a file: the first that is not cover art.
 
     Opening decodes frames of the first second, to see whether it is interlaced. A damaged packet is counted and
@@ -93,14 +93,6 @@ class VideoReader:
         except BaseException:
             self._decoder.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

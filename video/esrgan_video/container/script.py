@@ -6,12 +6,13 @@ import math
 from collections.abc import Generator, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.closing import Closing
 from esrgan_video.container.copier import PacketCopier
 from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
 from esrgan_video.container.formats import ContainerFormat
@@ -43,7 +44,7 @@ def is_script(path: Path) -> bool:
     return path.suffix.lower() in SCRIPT_SUFFIXES
 
 
-class ScriptReader:
+class ScriptReader(Closing):
     """Runs a VapourSynth script in this process and reads its output 0.
 
     A script is a program: run only those that you trust. It runs in its own folder, as `vspipe` does it.
@@ -89,14 +90,6 @@ class ScriptReader:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the script's clip and of frames that were fetched ahead."""

@@ -7,10 +7,9 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.closing import Closing
 from esrgan_video.colour import Colour, PixelLayout, resolve_colour
 from esrgan_video.container.fields import PROGRESSIVE
 from esrgan_video.container.frame import Frame
@@ -59,7 +58,7 @@ class PictureSource:
     """Number of the first file; `None` where they have none."""
 
 
-class PictureReader:
+class PictureReader(Closing):
     """Reads pictures as frames: RGB or grey, full range, sRGB unless the file says otherwise.
 
     Args:
@@ -95,14 +94,6 @@ class PictureReader:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close what is open."""
