@@ -272,6 +272,28 @@ def test_test_measures_the_averaged_weights_that_train_left(runs):
     assert scores["val"].keys() == {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
 
 
+def test_test_measures_what_a_second_stage_made_and_not_where_it_began(runs, capsys):
+    runs.write(train__total_iter=1, val__val_freq=1, val__save_img=True)
+    assert main(["train", "-opt", "tiny.yml"]) == 0
+    (runs.path / "experiments/tiny/models/net_g_latest.pth").rename(runs.path / "first.pth")
+    second = runs.options(train__total_iter=3, val__val_freq=3, val__save_img=True, path__param_key_g="params")
+    second["name"], second["path"]["pretrain_network_g"] = "second", "first.pth"
+    runs.write(second)
+
+    assert main(["test", "-opt", "tiny.yml"]) == 0  # before there is anything to test
+    assert "first.pth is measured" in capsys.readouterr().err
+    picture = runs.path / "results/second/visualization/val/000_second.png"
+    start = cv2.imread(str(picture))
+    assert main(["train", "-opt", "tiny.yml"]) == 0
+    made = cv2.imread(str(runs.path / "experiments/second/visualization/000/000_3.png"))
+    assert not np.array_equal(made, start)
+
+    assert main(["test", "-opt", "tiny.yml"]) == 0
+    assert np.array_equal(cv2.imread(str(picture)), made)
+    assert main(["test", "-opt", "tiny.yml", "--force_yml", "path:pretrain_network_g=first.pth"]) == 0
+    assert np.array_equal(cv2.imread(str(picture)), start)
+
+
 def test_metrics_of_the_options_are_added_under_their_names(runs):
     metrics = {
         "psnr_border_0": {"type": "calculate_psnr", "crop_border": 0, "test_y_channel": False},

@@ -153,6 +153,8 @@ class OptionsFile:
     run: RunOptions
     values: Mapping[str, Any]
     """The file as it is, read-only: what BasicSR's builders are given."""
+    overrides: tuple[str, ...] = ()
+    """Entries of `--force_yml`, which `values` already has."""
 
     def sets(self) -> list[str]:
         """Keys below `datasets:` that the task uses: a test leaves out the training set."""
@@ -177,6 +179,7 @@ def read_options(file: Path, task: Task, *, overrides: Iterable[str] = (), debug
     from esrgan.training.options.combinations import check_combinations
     from esrgan.training.options.known_keys import check_components
 
+    overrides = tuple(overrides)
     document = read_document(file, overrides)
     if debug:
         _shorten(document.values)
@@ -188,7 +191,7 @@ def read_options(file: Path, task: Task, *, overrides: Iterable[str] = (), debug
     check_components(run, task, problems)
     check_combinations(run, task, problems)
     problems.raise_if_any()
-    return OptionsFile(file=document.file, task=task, run=run, values=freeze(document.values))
+    return OptionsFile(file=document.file, task=task, run=run, values=freeze(document.values), overrides=overrides)
 
 
 def _shorten(values: dict[str, Any]) -> None:

@@ -64,18 +64,35 @@ def _run_test(options: OptionsFile, launch: Launch, base: Path) -> dict[str, dic
 
 
 def _with_weights(options: OptionsFile, base: Path) -> OptionsFile:
-    """The options with weights to test: those that a training run of this name left, where none are given."""
+    """The options with the weights to test.
+
+    In a file that trains, `pretrain_network_g` is where training starts: what it made is tested. Other files, and
+    `--force_yml`, name the weights to test.
+    """
     run = options.run
-    if run.path.pretrained.get("pretrain_network_g") or "network_g" not in run.networks:
+    given = run.path.pretrained.get("pretrain_network_g")
+    if "network_g" not in run.networks or (given and (run.train is None or _is_forced(options))):
         return options
     file = RunFolders.of_training(base, run.name).models / "net_g_latest.pth"
     if not file.is_file():
-        raise UsageError(f"path:pretrain_network_g is not set, and there is no {file} of a training run of this name")
-    given = {"pretrain_network_g": str(file)}
+        if not given:
+            raise UsageError(
+                f"path:pretrain_network_g is not set, and there is no {file} of a training run of this name"
+            )
+        _log.warning("there is no %s of a training run of this name: %s is measured, where it starts", file, given)
+        return options
+    chosen = {"pretrain_network_g": str(file)}
     values = thaw(options.values)
-    values["path"] = {"param_key_g": "params_ema", **values.get("path", {}), **given}
-    path = replace(run.path, pretrained={**run.path.pretrained, **given})
+    section = values.get("path", {})
+    if given:  # its key is that of the other file
+        section = {key: value for key, value in section.items() if key != "param_key_g"}
+    values["path"] = {"param_key_g": "params_ema", **section, **chosen}
+    path = replace(run.path, pretrained={**run.path.pretrained, **chosen})
     return replace(options, run=replace(run, path=path), values=freeze(values))
+
+
+def _is_forced(options: OptionsFile) -> bool:
+    return any(entry.startswith("path:pretrain_network_g=") for entry in options.overrides)
 
 
 def _measure_all(options: OptionsFile, launch: Launch, folders: RunFolders) -> dict[str, dict[str, float]]:
