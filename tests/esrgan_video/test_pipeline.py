@@ -297,6 +297,15 @@ def test_hdr_metadata_is_kept_in_av1(tmp_path, nearest):
     assert np.frombuffer(bytes(after.side_data["CONTENT_LIGHT_LEVEL"]), np.uint32).tolist() == [1000, 400]
 
 
+def test_hdr_metadata_that_an_encoder_cannot_carry_is_announced(tmp_path, nearest, caplog):
+    parameters = "log-level=error:max-cll=1000,400"
+    clip = Clip(codec="libx265", pix_fmt="yuv420p10le", options={"x265-params": parameters}, times=range(3))
+    source = write_clip(tmp_path / "in.mkv", clip)
+    run(source, tmp_path / "out.mkv", nearest, EncoderOptions(codec="ffv1"))
+    assert "CONTENT_LIGHT_LEVEL" not in decode(tmp_path / "out.mkv")[0].side_data
+    assert "ffv1 cannot carry its static HDR metadata" in caplog.text
+
+
 def test_grey_stays_grey_even_if_the_network_tints(tmp_path, make_upscaler):
     class Tinting(make_upscaler):
         def __call__(self, batch):

@@ -216,7 +216,14 @@ def _encoder_options(
         chosen["preset"] = options.preset
     if alpha and codec.name == "libvpx":
         chosen["auto-alt-ref"] = "0"  # it refuses transparency otherwise
-    for key, value in encoder_parameters(codec.name, info.mastering_display, info.light_level).items():
+    hdr = encoder_parameters(codec.name, info.mastering_display, info.light_level)
+    if not hdr and (info.mastering_display or info.light_level):
+        _log.warning(
+            "%s: %s cannot carry its static HDR metadata (mastering display, light level): h264, hevc and av1 do",
+            info.path,
+            codec.name,
+        )
+    for key, value in hdr.items():
         chosen[key] = f"{chosen[key]}:{value}" if key in chosen else value
     if is_interlaced and codec.name == "libx264":
         chosen["x264-params"] = ":".join([*filter(None, [chosen.get("x264-params")]), _X264_FIELDS[info.field_order]])
