@@ -126,10 +126,10 @@ def test_running_out_of_memory_makes_passes_smaller_and_loses_no_frame(error):
     upscaler = Upscaler(wrap(limited, 2), EngineOptions(device="cpu", dtype="float32", batch=3, overlap=12))
     result = upscaler(images)
     torch.testing.assert_close(result.double(), reference(network, images), rtol=0, atol=1e-6)
-    failures = upscaler._network.failures
+    failures = upscaler._backend.network.failures
     assert failures > 0
     upscaler(images)
-    assert upscaler._network.failures == failures, "a second batch starts with what was learned"
+    assert upscaler._backend.network.failures == failures, "a second batch starts with what was learned"
 
 
 def test_no_memory_at_all_ends_with_a_clear_line():
@@ -187,7 +187,7 @@ def test_auto_stays_with_float32_when_half_precision_misses_the_bound():
 def test_the_trunk_and_the_last_convolution_stay_in_float32():
     upscaler = Upscaler(wrap(small_rrdb()), EngineOptions(device="cpu", dtype="bfloat16"))
     seen = {}
-    network = upscaler._network
+    network = upscaler._backend.network
     network.body[0].register_forward_hook(lambda _m, _i, output: seen.update(trunk=output.dtype))
     network.conv_last.register_forward_hook(lambda _m, _i, output: seen.update(last=output.dtype))
     network.conv_hr.register_forward_hook(lambda _m, _i, output: seen.update(hr=output.dtype))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from esrgan.errors import UsageError
+from esrgan_video.engine.backends.config import BackendConfig, BackendName
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -22,6 +23,8 @@ class EngineOptions:
         UsageError: a value outside its range.
     """
 
+    backend: BackendName | BackendConfig = "auto"
+    """Library that runs the network: its name, or its settings. `auto` chooses."""
     device: str = "auto"
     """`auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"
@@ -35,6 +38,8 @@ class EngineOptions:
     """Frames or tiles in one pass; `None` chooses."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.backend, str) and self.backend not in get_args(BackendName):
+            raise UsageError(f"backend must be one of {', '.join(get_args(BackendName))}, got {self.backend!r}")
         if self.dtype not in get_args(DType):
             raise UsageError(f"dtype must be one of {', '.join(get_args(DType))}, got {self.dtype!r}")
         if self.tile is not None and self.tile < 0:

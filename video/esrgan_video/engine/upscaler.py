@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
-from esrgan_video.engine.memory import bytes_per_pixel, free_bytes
+from esrgan_video.engine.backends.base import Backend
+from esrgan_video.engine.backends.making import make_backend
+from esrgan_video.engine.memory import free_bytes
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.planner import Plan, Planner, smaller_pass
-from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype, true_float32
 from esrgan_video.engine.remembering import TileMemory
 from esrgan_video.engine.tiles import cut, kept, kept_of_window, window
 
@@ -49,19 +50,10 @@ class Upscaler:
                 f"the network takes {self.facts.in_channels} and gives {self.facts.out_channels} channels: "
                 "only grey (1) and RGB (3) networks upscale images"
             )
-        self._device = _find_device(self._options.device)
-        self._full_passes = self._device.type != "cpu"
-        self._dtype = choose_dtype(self._options.dtype, self._loaded, self._device)
-        self._network = self._place(cast(self._loaded.network, self._dtype))
-        self._exact_network: nn.Module | None = self._network if self._dtype == torch.float32 else None
-        self._bytes_per_pixel = bytes_per_pixel(
-            self._network,
-            in_channels=self.facts.in_channels,
-            dtype=self._input_dtype(self._network),
-            device=self._device,
-        )
+        self._backend = make_backend(self._loaded, self._options)
+        self._full_passes = self._backend.batch_rounds
         self._max_pixels: int | None = None  # learned from the first time that memory ran out
-        self._planner = Planner(self._options, multiple=self.facts.size_multiple, device_type=self._device.type)
+        self._planner = Planner(self._options, multiple=self.facts.size_multiple, device_type=self.device.type)
 
     @property
     def facts(self) -> NetworkFacts:
@@ -76,21 +68,31 @@ class Upscaler:
     @property
     def device(self) -> torch.device:
         """Where the network runs and results lie."""
-        return self._device
+        return self._backend.device
+
+    @property
+    def backend(self) -> str:
+        """Name of the library that runs the network."""
+        return self._backend.name
+
+    @property
+    def precision(self) -> str:
+        """Precision of the convolutions, as in `EngineOptions.dtype`."""
+        return self._backend.precision
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the convolutions."""
-        return self._dtype
+        """The same as torch's type."""
+        return getattr(torch, self.precision)  # type: ignore[no-any-return]
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What the result depends on: weights and precision, and how frames are cut."""
+        """What the result depends on: weights, backend and precision, and how frames are cut."""
         options = self._options
         return {
             "network": self.facts.architecture,
-            "weights": checksum(self._network),
-            "precision": str(self._dtype).removeprefix("torch."),
+            "weights": checksum(self._loaded.network),
+            **self._backend.identity,
             "tile": "by memory" if options.tile is None else str(options.tile),
             "tile overlap": str(options.overlap),
         }
@@ -103,7 +105,7 @@ class Upscaler:
         Raises:
             EngineError: not even the smallest tile fits.
         """
-        max_pixels = int(free_bytes(self._device) / self._bytes_per_pixel)
+        max_pixels = int(free_bytes(self.device) / self._backend.bytes_per_pixel)
         if self._max_pixels is not None:
             max_pixels = min(max_pixels, self._max_pixels)
         return self._planner.plan(height, width, max_pixels=max_pixels)
@@ -127,10 +129,10 @@ class Upscaler:
         if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape or not batch.is_floating_point():
             raise UsageError(f"a batch is (N, 3, H, W) in floating point, got {tuple(batch.shape)} {batch.dtype}")
         with torch.inference_mode():
-            frames = batch.to(self._device, torch.float32)
+            frames = batch.to(self.device, torch.float32)
             if self.facts.in_channels == 1:  # a grey network takes each channel as a picture of its own
                 frames = frames.flatten(0, 1).unsqueeze(1)
-            result = self._upscale(self._network, frames, memory)
+            result = self._upscale(self._backend, frames, memory)
             finite = torch.isfinite(result.sum(dim=(1, 2, 3)))
             if not finite.all():
                 result = self._recompute(frames, result, finite)
@@ -139,35 +141,23 @@ class Upscaler:
     def _recompute(self, frames: Tensor, result: Tensor, finite: Tensor) -> Tensor:
         """Compute the frames that overflowed once more, in float32."""
         bad = (~finite).nonzero().flatten().tolist()
-        if self._dtype != torch.float32:
-            _log.warning("%d frame(s) were not finite in %s: computed again in float32", len(bad), self._dtype)
-            result[bad] = self._upscale(self._float32_network(), frames[bad])
+        exact = self._backend.exact()
+        if exact is not None:
+            _log.warning("%d frame(s) were not finite in %s: computed again in float32", len(bad), self.precision)
+            result[bad] = self._upscale(exact, frames[bad])
         if not torch.isfinite(result.sum()):
             raise EngineError("the network's output is not finite in float32: the weights or the input are broken")
         return result
 
-    def _float32_network(self) -> nn.Module:
-        if self._exact_network is None:
-            self._exact_network = self._place(cast(self._loaded.network, torch.float32))
-        return self._exact_network
-
-    def _place(self, network: nn.Module) -> nn.Module:
-        return network.to(self._device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
-
-    def _input_dtype(self, network: nn.Module) -> torch.dtype:
-        if casts_its_input(network):
-            return torch.float32
-        return next(network.parameters()).dtype
-
-    def _upscale(self, network: nn.Module, frames: Tensor, memory: TileMemory | None = None) -> Tensor:
+    def _upscale(self, backend: Backend, frames: Tensor, memory: TileMemory | None = None) -> Tensor:
         """`(N, C, H, W)` float32 -> `(N, C, H * s, W * s)` float32, in as many passes as memory asks for."""
         height, width = frames.shape[-2:]
         padded = _pad_to_multiple(frames, self.facts.size_multiple)
         while True:
             plan = self.plan(*padded.shape[-2:])
             try:
-                result = self._run_plan(network, padded, plan, memory)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+                result = self._run_plan(backend, padded, plan, memory)
+            except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 if memory is not None:
@@ -182,17 +172,17 @@ class Upscaler:
         self._max_pixels = smaller_pass(height, width, plan=plan, multiple=self.facts.size_multiple)
         self._planner.forget()
         _log.warning("out of memory with %s: going on with %d input pixels a pass", plan, self._max_pixels)
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _run_plan(self, network: nn.Module, frames: Tensor, plan: Plan, memory: TileMemory | None) -> Tensor:
+    def _run_plan(self, backend: Backend, frames: Tensor, plan: Plan, memory: TileMemory | None) -> Tensor:
         if plan.tile is None:
-            return torch.cat([self._run(network, part) for part in torch.split(frames, plan.batch)])
+            return torch.cat([self._run(backend, part) for part in torch.split(frames, plan.batch)])
         height, width = frames.shape[-2:]
         scale = self.scale
         tiles = cut(height, width, tile=plan.tile, overlap=plan.overlap, multiple=self.facts.size_multiple)
         result = torch.empty(
-            (frames.shape[0], self.facts.out_channels, height * scale, width * scale), device=self._device
+            (frames.shape[0], self.facts.out_channels, height * scale, width * scale), device=self.device
         )
         jobs = [(index, tile) for index in range(frames.shape[0]) for tile in tiles]
         if memory is not None:
@@ -200,7 +190,7 @@ class Upscaler:
         for start in range(0, len(jobs), plan.batch):
             group = jobs[start : start + plan.batch]
             windows = torch.stack([window(frames[index], tile) for index, tile in group])
-            outputs = self._run(network, self._filled_up(windows, min(plan.batch, len(tiles))))
+            outputs = self._run(backend, self._filled_up(windows, min(plan.batch, len(tiles))))
             for (index, tile), output in zip(group, outputs, strict=False):
                 kept(result[index], tile, scale).copy_(kept_of_window(output, tile, scale))
         if memory is not None:
@@ -216,11 +206,9 @@ class Upscaler:
         missing = max(0, count - len(windows)) if self._full_passes else 0
         return torch.cat((windows, windows[-1:].expand(missing, -1, -1, -1)))
 
-    def _run(self, network: nn.Module, images: Tensor) -> Tensor:
+    def _run(self, backend: Backend, images: Tensor) -> Tensor:
         """One pass of the network."""
-        images = images.to(self._input_dtype(network)).contiguous(memory_format=torch.channels_last)
-        with true_float32(self._device):
-            return network(images).float()  # type: ignore[no-any-return]
+        return backend(images)
 
 
 def checksum(network: nn.Module) -> str:
@@ -242,25 +230,6 @@ def _pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
     return F.pad(frames, (0, right, 0, below), mode=mode)
 
 
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device {name!r}: use auto, cpu, mps, cuda or cuda:N") from None
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise UsageError(f"no device {name!r}: {count} CUDA device(s) found; use --device cpu or auto")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("no device 'mps' on this machine; use --device cpu or auto")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"device {name!r} is not supported: use auto, cpu, mps, cuda or cuda:N")
-    return device
-
-
 def _is_out_of_memory(error: Exception) -> bool:
     # The CPU allocator has no exception type of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,44 @@
+"""From options to a backend."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from esrgan.errors import UsageError
+from esrgan.weights import LoadedNetwork
+from esrgan_video.engine.backends.base import Backend
+from esrgan_video.engine.backends.config import DEFAULT_CONFIGS, BackendConfig, NativeConfig, TorchConfig
+from esrgan_video.engine.options import EngineOptions
+
+_HOMES: dict[type[Any], str] = {TorchConfig: "torch_backend", NativeConfig: "native_backend"}
+"""Modules beside this one. Each has `build(loaded, options, config) -> Backend`."""
+
+
+def make_backend(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
+    """The backend that `options` name, ready to run `loaded`.
+
+    Raises:
+        UsageError: a device or precision that it does not have.
+        MissingExtraError: its library is not installed.
+    """
+    return _build(loaded, options, _config(options))
+
+
+def _config(options: EngineOptions) -> BackendConfig:
+    chosen = options.backend
+    if not isinstance(chosen, str):
+        return chosen
+    return DEFAULT_CONFIGS["torch" if chosen == "auto" else chosen]
+
+
+def _build(loaded: LoadedNetwork, options: EngineOptions, config: BackendConfig) -> Backend:
+    home = f"{__package__}.{_HOMES[type(config)]}"
+    try:
+        module = import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name != home:
+            raise
+        raise UsageError(f"backend {options.backend!r} is not part of this build: use another --backend") from None
+    backend: Backend = module.build(loaded, options, config)
+    return backend

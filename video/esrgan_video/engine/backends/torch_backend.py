@@ -1,0 +1,83 @@
+"""PyTorch: every device, every network, the reference for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from esrgan.weights import LoadedNetwork
+from esrgan_video.engine.backends.config import TorchConfig
+from esrgan_video.engine.devices import find_device
+from esrgan_video.engine.memory import bytes_per_pixel
+from esrgan_video.engine.options import EngineOptions
+from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype, true_float32
+
+
+class TorchBackend:
+    """A network in eager PyTorch, channels last.
+
+    Args:
+        loaded: the network.
+        dtype: of the convolutions.
+        device: where it runs.
+        config: as the caller chose.
+    """
+
+    name = "torch"
+
+    def __init__(self, loaded: LoadedNetwork, *, dtype: torch.dtype, device: torch.device, config: TorchConfig) -> None:
+        self._loaded = loaded
+        self._config = config
+        self.dtype = dtype
+        self.device = device
+        self.network = _place(cast(loaded.network, dtype), device)
+        self._input_dtype = torch.float32 if casts_its_input(self.network) else next(self.network.parameters()).dtype
+        self.bytes_per_pixel = bytes_per_pixel(
+            self.network, in_channels=loaded.facts.in_channels, dtype=self._input_dtype, device=device
+        )
+        self._exact: TorchBackend | None = None
+
+    @property
+    def precision(self) -> str:
+        """Precision of the convolutions."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def batch_rounds(self) -> bool:
+        """GPU libraries choose another algorithm for another number of pictures."""
+        return self.device.type != "cpu"
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What the result depends on beside the weights."""
+        return {"backend": self.name, "precision": self.precision}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
+        images = images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)
+        with true_float32(self.device):
+            return self.network(images).float()  # type: ignore[no-any-return]
+
+    def exact(self) -> TorchBackend | None:
+        """The same network in float32."""
+        if self.dtype == torch.float32:
+            return None
+        if self._exact is None:
+            self._exact = TorchBackend(self._loaded, dtype=torch.float32, device=self.device, config=self._config)
+        return self._exact
+
+
+def build(loaded: LoadedNetwork, options: EngineOptions, config: TorchConfig) -> TorchBackend:
+    """The network on the device and in the precision that `options` ask for.
+
+    Raises:
+        UsageError: a device that is not there.
+    """
+    device = find_device(options.device)
+    return TorchBackend(loaded, dtype=choose_dtype(options.dtype, loaded, device), device=device, config=config)
+
+
+def _place(network: nn.Module, device: torch.device) -> nn.Module:
+    return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
