@@ -5,6 +5,7 @@ from __future__ import annotations
 from esrgan.weights.describe import describe
 from esrgan.weights.facts import LoadedNetwork, NetworkFacts
 from esrgan.weights.files import read_state_dict
+from esrgan.weights.growing import grow
 from esrgan.weights.load import load_network, network_from_state_dict
 from esrgan.weights.mixing import interpolate
 from esrgan.weights.registry import MODELS, ModelEntry, resolve
@@ -16,6 +17,7 @@ __all__ = [
     "ModelEntry",
     "NetworkFacts",
     "describe",
+    "grow",
     "interpolate",
     "load_network",
     "network_from_state_dict",

@@ -1,4 +1,4 @@
-"""`esrgan info`, `esrgan convert` and `esrgan interpolate`: weights files."""
+"""`esrgan info`, `esrgan convert`, `esrgan interpolate` and `esrgan grow`: weights files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
-    """Add the three commands to `commands`."""
+    """Add the four commands to `commands`."""
     info = commands.add_parser("info", parents=parents, help="show what a weights file holds, or list named models")
     info.add_argument("weights", nargs="?", help="weights file or name; without it the named models are listed")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -33,6 +33,17 @@ def add_parsers(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> No
     interpolate.add_argument("--alpha", type=float, required=True, help="0 is A, 1 is B")
     _add_output(interpolate)
     interpolate.set_defaults(run=_interpolate)
+
+    grow = commands.add_parser(
+        "grow", parents=parents, help="make a larger RRDBNet that gives the same pictures, to train on from there"
+    )
+    grow.add_argument("weights", help="weights file or name of the smaller network")
+    grow.add_argument("--num-feat", type=int, required=True, help="features of the trunk")
+    grow.add_argument("--num-block", type=int, required=True, help="number of RRDBs")
+    grow.add_argument("--num-grow-ch", type=int, required=True, help="growth of the dense blocks")
+    grow.add_argument("--seed", type=int, default=0, help="of the new channels' weights (0)")
+    _add_output(grow)
+    grow.set_defaults(run=_grow)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +93,22 @@ def _interpolate(given: argparse.Namespace) -> int:
     from esrgan.weights import interpolate, load_network
 
     _save(interpolate(load_network(given.a), load_network(given.b), given.alpha), given)
+    return 0
+
+
+def _grow(given: argparse.Namespace) -> int:
+    import torch
+
+    from esrgan.weights import grow, load_network
+
+    grown = grow(
+        load_network(given.weights),
+        num_feat=given.num_feat,
+        num_block=given.num_block,
+        num_grow_ch=given.num_grow_ch,
+        generator=torch.Generator().manual_seed(given.seed),
+    )
+    _save(grown, given)
     return 0
 
 
