@@ -1,55 +1,60 @@
-"""Plot the loss and the validation PSNR of a training run from BasicSR's logs.
+"""Plot losses and validation scores of training runs, out of their folders below `experiments`.
 
-    python scripts/plot_training.py LOG... -o FILE.png
+    python scripts/plot_training.py experiments/NAME... -o FILE.png
 
-Several logs are one run that was resumed: where iterations repeat, the later log counts.
+Several runs are drawn into the same plots.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
+import json
+from collections import defaultdict
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-_LOSS = re.compile(r"iter:\s*([\d,]+),.*l_pix: ([\d.e+-]+)")
-_VALIDATED = re.compile(r"# psnr_y: ([\d.]+)")
+_LOSSES = {"l_pix": "L1 loss", "l_g_percep": "perceptual loss", "l_g_gan": "adversarial loss of the generator"}
+_SCORES = {"psnr_y": "PSNR on Y, dB", "niqe": "NIQE (lower is better)"}
+
+Curves = dict[str, list[tuple[int, float]]]
 
 
-def read_log(path: Path) -> tuple[dict[int, float], dict[int, float]]:
-    """Loss and validation PSNR by iteration."""
-    losses: dict[int, float] = {}
-    scores: dict[int, float] = {}
-    iteration = 0
-    for line in path.read_text().splitlines():
-        if found := _LOSS.search(line):
-            iteration = int(found[1].replace(",", ""))
-            losses[iteration] = float(found[2])
-        elif found := _VALIDATED.search(line):
-            scores[iteration] = float(found[1])
-    return losses, scores
+def read(file: Path) -> Curves:
+    """Each number in the records of a file, with its iteration."""
+    curves: Curves = defaultdict(list)
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            for name, value in record.items():
+                if isinstance(value, float):
+                    curves[name].append((record["iter"], value))
+    return curves
 
 
 def main() -> None:
     """Draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("logs", nargs="+", type=Path)
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    losses: dict[int, float] = {}
-    scores: dict[int, float] = {}
-    for log in given.logs:
-        newer_losses, newer_scores = read_log(log)
-        first = min(newer_losses, default=0)
-        losses = {step: value for step, value in losses.items() if step < first} | newer_losses
-        scores = {step: value for step, value in scores.items() if step < first} | newer_scores
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(list(losses), list(losses.values()), linewidth=0.8)
-    left.set(xlabel="iteration", ylabel="L1 loss", yscale="log")
-    right.plot(list(scores), list(scores.values()), marker="o")
-    right.set(xlabel="iteration", ylabel="validation PSNR on Y, dB")
+    found = {run.name: (read(run / "losses.jsonl"), read(run / "scores.jsonl")) for run in given.runs}
+    panels = [
+        (source, key, title)
+        for source, titles in enumerate((_LOSSES, _SCORES))
+        for key, title in titles.items()
+        if any(curves[source].get(key) for curves in found.values())
+    ]
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.2), layout="constrained", squeeze=False)
+    for axis, (source, key, title) in zip(axes[0], panels, strict=True):
+        for run, curves in found.items():
+            if points := curves[source].get(key):
+                axis.plot(*zip(*points, strict=True), linewidth=1, marker="o" if source else None, ms=3, label=run)
+        axis.set(xlabel="iteration", title=title)
+        axis.title.set_fontsize(10)
+    if len(found) > 1:
+        axes[0][-1].legend(fontsize=8)
     figure.savefig(given.output, dpi=110)
 
 

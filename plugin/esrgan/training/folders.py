@@ -48,6 +48,11 @@ class RunFolders:
         """Losses with all their digits, one JSON object a line."""
         return self.root / "losses.jsonl"
 
+    @property
+    def scores(self) -> Path:
+        """Scores of all validations, one JSON object a line."""
+        return self.root / "scores.jsonl"
+
     def tensorboard(self, base: Path) -> Path:
         """Where TensorBoard looks."""
         return base / "tb_logger" / self.root.name

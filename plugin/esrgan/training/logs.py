@@ -92,8 +92,8 @@ def log_file_name(task: str, name: str) -> str:
     return f"{task}_{name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
 
 
-class LossFile:
-    """`losses.jsonl`: one object a line, numbers with all their digits.
+class RecordFile:
+    """`losses.jsonl` or `scores.jsonl`: one object a line, numbers with all their digits.
 
     Args:
         file: the file; it is continued.
@@ -106,9 +106,9 @@ class LossFile:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._stream = file.open("a", encoding="utf-8")
 
-    def add(self, iteration: int, epoch: int, values: Mapping[str, Any]) -> None:
-        """Write the line of one iteration."""
-        self._stream.write(json.dumps({"iter": iteration, "epoch": epoch, **values}) + "\n")
+    def add(self, iteration: int, values: Mapping[str, Any]) -> None:
+        """Write a line about an iteration."""
+        self._stream.write(json.dumps({"iter": iteration, **values}) + "\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -246,6 +246,9 @@ def test_the_scores_of_a_validation_are_those_of_the_pictures_that_it_saves(runs
         values.append(psnr(inner(output), inner(hr)))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    (record,) = map(json.loads, (runs.path / "experiments/tiny/scores.jsonl").read_text().splitlines())
+    assert (record["iter"], record["dataset"]) == (4, "val")
+    assert record["psnr_rgb"] == pytest.approx(np.mean(values), abs=1e-4)
     events = EventAccumulator(str(runs.path / "tb_logger/tiny"))
     events.Reload()
     (scalar,) = events.Scalars("metrics/val/psnr_rgb")

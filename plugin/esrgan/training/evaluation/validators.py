@@ -22,6 +22,7 @@ from esrgan.training.evaluation.metrics import (
 from esrgan.training.evaluation.validation import evaluate, report, side_by_side, takes_single_images
 from esrgan.training.folders import RunFolders
 from esrgan.training.launch import Launch
+from esrgan.training.logs import RecordFile
 from esrgan.training.options.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Validator:
         folders: where pictures go.
         model: BasicSR's model.
         loaders: one for each validation set.
+        scores: where they are written for programs.
         tensorboard: a `SummaryWriter` or `None`.
     """
 
@@ -47,6 +49,7 @@ class Validator:
         model: Any,
         loaders: Sequence[Any],
         *,
+        scores: RecordFile | None = None,
         tensorboard: Any = None,
     ) -> None:
         self.best = BestScores()
@@ -55,6 +58,7 @@ class Validator:
         self._folders = folders
         self._model = model
         self._loaders = loaders
+        self._scores = scores
         self._tensorboard = tensorboard
         self._metrics: list[Metric] = all_metrics(run, model) if launch.is_first and loaders else []
 
@@ -79,6 +83,8 @@ class Validator:
             if metric.name in scores:
                 self.best.update(name, metric, scores[metric.name], iteration)
         _log.info("%s", report(name, iteration, scores, border=self._run.scale, best=self.best))
+        if self._scores is not None:
+            self._scores.add(iteration, {"dataset": name, **scores})
         if self._tensorboard is not None:
             for metric_name, value in scores.items():
                 self._tensorboard.add_scalar(f"metrics/{name}/{metric_name}", value, iteration)

@@ -15,7 +15,7 @@ from esrgan.training.data.loaders import Position, TrainingData
 from esrgan.training.evaluation.validators import Validator
 from esrgan.training.folders import RunFolders
 from esrgan.training.launch import Launch, gathered
-from esrgan.training.logs import LossFile, duration
+from esrgan.training.logs import RecordFile, duration
 from esrgan.training.options.run_options import RunOptions
 from esrgan.training.random_state import random_state
 from esrgan.training.run.checkpoints import Checkpoint, model_state, save_networks
@@ -34,7 +34,7 @@ class Parts:
     model: Any
     data: TrainingData
     validator: Validator
-    losses: LossFile | None
+    losses: RecordFile | None
     """In the first process only."""
     tensorboard: Any
     """A `SummaryWriter`, or `None`."""
@@ -112,7 +112,7 @@ class Loop:
         rates = [float(rate) for rate in model.get_current_learning_rate()]
         if parts.losses is None:
             return
-        parts.losses.add(self._iteration, self._position.epoch, {"lr": rates[0], **values})
+        parts.losses.add(self._iteration, {"epoch": self._position.epoch, "lr": rates[0], **values})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         _log.info("%s  lr %.3g  %s", self._clock.line(self._iteration), rates[0], shown)
         if parts.tensorboard is not None:

@@ -20,7 +20,7 @@ from esrgan.training.data.loaders import Position, TrainingData, evaluation_load
 from esrgan.training.evaluation.validators import Validator
 from esrgan.training.folders import RunFolders, archive
 from esrgan.training.launch import Launch, from_first
-from esrgan.training.logs import LossFile, log_file_name, logging_to_file, logging_to_terminal
+from esrgan.training.logs import RecordFile, log_file_name, logging_to_file, logging_to_terminal
 from esrgan.training.models.building import build_model
 from esrgan.training.options.basicsr_options import basicsr_options
 from esrgan.training.options.run_options import OptionsFile, RunOptions
@@ -144,18 +144,21 @@ def _build(
     model = build_model(opt)
     tensorboard = _tensorboard(run, folders.tensorboard(base), iteration, launch, opt)
     loaders = [evaluation_loader(opt["datasets"][name], launch, seed) for name in run.datasets if name != "train"]
+    losses, scores = (
+        RecordFile(file, iteration) if launch.is_first else None for file in (folders.losses, folders.scores)
+    )
     parts = Parts(
         run=run,
         launch=launch,
         folders=folders,
         model=model,
         data=data,
-        validator=Validator(run, launch, folders, model, loaders, tensorboard=tensorboard),
-        losses=LossFile(folders.losses, iteration) if launch.is_first else None,
+        validator=Validator(run, launch, folders, model, loaders, scores=scores, tensorboard=tensorboard),
+        losses=losses,
         tensorboard=tensorboard,
         seed=seed,
     )
-    for closable in (tensorboard, parts.losses):
+    for closable in (tensorboard, losses, scores):
         if closable is not None:
             stack.callback(closable.close)
     _say_what_begins(options, parts)
