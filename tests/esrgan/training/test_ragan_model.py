@@ -126,14 +126,15 @@ def d_ra(a, b):
     return torch.sigmoid(a - b.mean())
 
 
-def naive_gradients(model, lq, gt, target=None):
+def naive_gradients(model, lq, gt, target=None, seen=...):
     """The gradients of equations (1) to (3) by their text, each with discriminator passes of its own.
 
-    The content losses compare with `target`, the discriminator sees `gt`.
+    The content losses compare with `target`, the discriminator sees `gt`; of all of them only the index `seen` counts.
     """
-    target = gt if target is None else target
+    target = (gt if target is None else target)[seen]
+    gt = gt[seen]
     g, d = copy.deepcopy(model.net_g), copy.deepcopy(model.net_d)
-    output = g(lq)
+    output = g(lq)[seen]
     real, fake = d(gt), d(output)
     l_g = -(1 - d_ra(real, fake)).log().mean() - d_ra(fake, real).log().mean()
     l_percep, _ = model.cri_perceptual(output, target)
@@ -175,6 +176,41 @@ def test_content_losses_compare_with_sharpened_images_where_there_are_some(build
     model.feed_data(plain)  # nothing is left of the batch before
     model.optimize_parameters(2)
     assert difference(gradients(model.net_g), of_g) < 1e-10
+
+
+@pytest.mark.parametrize("generator_rests", [False, True])
+def test_all_losses_see_the_same_shifted_crop(build, generator_rests):
+    model = sharpened(build(loss_shift=8, net_d_init_iters=int(generator_rests)))
+    data = batch(3, side=34)  # 136 pixels of HR, of which the discriminator wants 128
+    torch.manual_seed(5)
+    top, left = torch.randint(8, (2,)).tolist()
+    assert (top, left) != (0, 0)
+    seen = (..., slice(top, top + 128), slice(left, left + 128))
+    of_g, of_d = naive_gradients(model, data["lq"], data["gt"], seen=seen)
+    torch.manual_seed(5)
+    model.feed_data(data)
+    model.optimize_parameters(1)
+    assert difference(gradients(model.net_d), of_d) < 1e-10
+    if not generator_rests:
+        assert difference(gradients(model.net_g), of_g) < 1e-10
+
+
+def test_a_shift_takes_every_offset_and_none_draws_no_number(build):
+    model = build(discriminator=UNET, loss_shift=2)
+    image = torch.arange(64.0).reshape(1, 1, 8, 8)
+    corners = {model._shifted(image)[0].flatten()[0].item() for _ in range(100)}
+    assert corners == {0.0, 1.0, 8.0, 9.0}
+    plain = build(discriminator=UNET)
+    before = torch.get_rng_state()
+    assert plain._shifted(image)[0] is image
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_shift_must_leave_something(build):
+    model = build(discriminator=UNET, loss_shift=24)
+    model.feed_data(batch(0, side=6))
+    with pytest.raises(UsageError, match="train:loss_shift: 24 leaves nothing of a patch of 24"):
+        model.optimize_parameters(1)
 
 
 def stock_twin(build, ours, **train):
@@ -393,6 +429,7 @@ def test_a_warning_comes_when_something_goes_wrong_and_not_at_every_line(build, 
         ({"ldl_opt": {"type": "L1Loss"}}, "train:ldl_opt"),
         ({"net_d_iters": 0}, "train:net_d_iters must be at least 1, got 0"),
         ({"net_d_init_iters": -1}, "train:net_d_init_iters must be at least 0, got -1"),
+        ({"loss_shift": -1}, "train:loss_shift must be at least 0, got -1"),
     ],
 )
 def test_impossible_options_are_refused(build, train, message):

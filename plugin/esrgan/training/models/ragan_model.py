@@ -82,12 +82,12 @@ class RaGANModel(StepModel, SRGANModel):
         Returns:
             The logits of the HR images and of the output, with the graph between them and the discriminator's weights.
         """
-        output = self.generate(part.lq)
+        output, gt, target = self._shifted(self.generate(part.lq), part.gt, part.target)
         fake = output.detach().requires_grad_()  # where the graph of the losses ends and the generator's begins
-        content = self.content_loss(fake, part.target, "l_g")
+        content = self.content_loss(fake, target, "l_g")
         if content is not None:
             self.backward(content)
-        logits = self._judge(part.gt, fake)
+        logits = self._judge(gt, fake)
         adversarial = self.cri_gan.generator(*logits)
         self.record({"l_g_gan": adversarial})
         self.backward(adversarial, inputs=[fake], retain_graph=True)
@@ -103,8 +103,19 @@ class RaGANModel(StepModel, SRGANModel):
 
     def _logits_without_generator(self, part: Part) -> Logits:
         with torch.no_grad():
-            output = self.generate(part.lq)
-        return self._judge(part.gt, output)
+            output, gt = self._shifted(self.generate(part.lq), part.gt)
+        return self._judge(gt, output)
+
+    def _shifted(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """The same crop of each of `images`, at a random offset under `loss_shift`."""
+        shift = self.step_options.loss_shift
+        if not shift:
+            return images
+        height, width = (side - shift for side in images[0].shape[-2:])
+        if height < 1 or width < 1:
+            raise UsageError(f"train:loss_shift: {shift} leaves nothing of a patch of {height + shift}")
+        top, left = torch.randint(shift, (2,)).tolist()
+        return tuple(image[..., top : top + height, left : left + width] for image in images)
 
     def _judge(self, real: Tensor, fake: Tensor) -> Logits:
         # Two passes, not one over both sets: batch normalisation must not mix them.

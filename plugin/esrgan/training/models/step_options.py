@@ -66,6 +66,13 @@ class RaGANOptions(StepOptions):
     """The generator takes a step every so many iterations."""
     net_d_init_iters: int = 0
     """Iterations at the beginning in which only the discriminator learns."""
+    loss_shift: int = 0
+    """Crop output and target at a random offset under this, in HR pixels and along each axis, before all losses.
+
+    VGG19 and the discriminators reduce images by strides, and patches always begin at an LR pixel. So every weight of
+    the upsampler meets the same phase of those strides, and learns their pattern: a fine grid. The sides of what
+    remains, `gt_size - loss_shift`, must suit the discriminator: 8 is good for all of ours.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,3 +80,5 @@ class RaGANOptions(StepOptions):
             raise UsageError(f"train:net_d_iters must be at least 1, got {self.net_d_iters}")
         if self.net_d_init_iters < 0:
             raise UsageError(f"train:net_d_init_iters must be at least 0, got {self.net_d_init_iters}")
+        if self.loss_shift < 0:
+            raise UsageError(f"train:loss_shift must be at least 0, got {self.loss_shift}")
