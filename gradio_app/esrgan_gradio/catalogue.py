@@ -62,9 +62,12 @@ class Catalogue:
         return MODELS.get(self.sources[name])
 
     def pair(self) -> tuple[str, str]:
-        """Two models to interpolate at first: of those that need no download two of one scale, or else one twice."""
+        """Two models to interpolate at first, that need no download: a pair, or two of one scale, or else one twice."""
         here = [name for name in self.sources if (entry := self.entry(name)) is None or entry.address is None]
         first = next((name for name in here if self.sources[name] == DEFAULT), self.default)
+        entry = self.entry(first)
+        if entry is not None and entry.gan in here:
+            return first, entry.gan
         others = (name for name in here if name != first and self.scales[name] == self.scales[first])
         return first, next(others, first)
 

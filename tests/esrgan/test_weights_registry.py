@@ -16,7 +16,7 @@ import pytest
 from esrgan.errors import UsageError, WeightsError
 from esrgan.weights import MODELS, ModelEntry, load_network, resolve
 from esrgan.weights.download import _HttpsOnly, fetch, open_https
-from esrgan.weights.registry import ALIASES, cache_folder, find_model
+from esrgan.weights.registry import ALIASES, cache_folder, find_model, gan_of
 
 CONTENT = bytes(range(256)) * 3000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -255,6 +255,23 @@ def test_the_registry_is_complete_and_read_only():
         MODELS["default"].scale = 3
     with pytest.raises(ValueError, match="no sha256"):
         replace(MODELS["RealESRGAN_x4plus"], sha256=None)
+
+
+def test_a_pair_is_one_network_trained_twice():
+    pairs = {name: entry.gan for name, entry in MODELS.items() if entry.gan}
+    for name, gan in pairs.items():
+        assert gan_of(name) == gan
+        assert MODELS[gan].gan is None
+        assert load_network(name).facts == load_network(gan).facts
+
+
+def test_a_network_without_a_partner_is_told_which_have_one(registry, tmp_path):
+    models = {name: replace(entry, gan="mine") for name, entry in registry.items()}
+    some = next(iter(models))
+    assert gan_of(some, models) == "mine"
+    for source in (tmp_path / "my.pth", "RealESRGAN_x4plus"):
+        with pytest.raises(UsageError, match=f"no GAN partner .*: {some} \\(mine\\)"):
+            gan_of(source, models)
 
 
 def test_no_two_models_share_a_file_or_a_checksum():

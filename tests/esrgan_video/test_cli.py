@@ -155,6 +155,9 @@ def test_progress_in_json_lines(weights, tmp_path):
         (["{photo}", "-o", "{tmp}/o.png", "-g", "0", "--device", "cpu"], 2, ["--device cpu"]),
         (["{photo}", "-o", "{tmp}/o.png", "--fp32", "--dtype", "bfloat16"], 2, ["bfloat16"]),
         (["{photo}", "-o", "{tmp}/o.png", "--quality", "0"], 2, ["--quality", "0"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--alpha", "0.5"], 2, ["has no GAN partner"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--alpha", "2", "--interpolate", "{weights}"], 2, ["0 to 1", "2.0"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--interpolate", "{weights}"], 2, ["wants --alpha"]),
         (["{photo}", "-o", "{tmp}/o.png", "--encoder-option", "fast"], 2, ["KEY=VALUE", "fast"]),
         ([], 2, ["no input"]),
         (["{text}", "-o", "{tmp}/o.mp4"], 1, ["text.mp4"]),
@@ -174,7 +177,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments, code, parts, photo,
             return (os.mkdir, (str(tmp_path / "harm"),))
 
     files = {"tmp": tmp_path, "photo": photo, "text": tmp_path / "text.mp4", "empty": tmp_path / "empty.mp4"}
-    files |= {"pickle": tmp_path / "evil.pth", "clip": make_clip(tmp_path / "clip.mp4")}
+    files |= {"pickle": tmp_path / "evil.pth", "clip": make_clip(tmp_path / "clip.mp4"), "weights": weights}
     files["text"].write_text("not a video")
     files["empty"].write_bytes(b"")
     torch.save({"params": Malicious()}, files["pickle"])
@@ -280,6 +283,19 @@ def test_convert_and_interpolate_write_what_numpy_says(weights, tmp_path):
     half = tmp_path / "half.safetensors"
     assert main(["convert", str(blend), "-o", str(half), "--half"]) == 0
     assert half.stat().st_size < blend.stat().st_size
+
+
+def test_alpha_blends_as_it_upscales(photo, weights, tmp_path):
+    state = torch.load(weights, weights_only=True)["params"]
+    other, between = tmp_path / "other.pth", tmp_path / "between.pth"
+    torch.save({"params": {key: value * 1.5 for key, value in state.items()}}, other)
+    torch.save({"params": {key: value * 1.25 for key, value in state.items()}}, between)
+    wanted, blended, plain = (tmp_path / f"{name}.png" for name in ("wanted", "blended", "plain"))
+    call = ["upscale", str(photo), "--fp32"]
+    assert main([*call, "-n", str(between), "-o", str(wanted)]) == 0
+    assert main([*call, "-n", str(weights), "--alpha", "0.5", "--interpolate", str(other), "-o", str(blended)]) == 0
+    assert main([*call, "-n", str(weights), "-o", str(plain)]) == 0
+    assert blended.read_bytes() == wanted.read_bytes() != plain.read_bytes()
 
 
 @pytest.mark.parametrize(

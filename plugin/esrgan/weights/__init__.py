@@ -7,8 +7,8 @@ from esrgan.weights.facts import LoadedNetwork, NetworkFacts
 from esrgan.weights.files import read_state_dict
 from esrgan.weights.growing import grow
 from esrgan.weights.load import load_network, network_from_state_dict
-from esrgan.weights.mixing import interpolate
-from esrgan.weights.registry import MODELS, ModelEntry, resolve
+from esrgan.weights.mixing import interpolate, load_blend
+from esrgan.weights.registry import MODELS, ModelEntry, gan_of, resolve
 from esrgan.weights.save import save_network
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "ModelEntry",
     "NetworkFacts",
     "describe",
+    "gan_of",
     "grow",
     "interpolate",
+    "load_blend",
     "load_network",
     "network_from_state_dict",
     "read_state_dict",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from esrgan.errors import UsageError
+from esrgan.progress import ProgressMode
 from esrgan.weights.facts import LoadedNetwork
 from esrgan.weights.layouts import shown
+from esrgan.weights.load import load_network
 from esrgan.weights.others import SpandrelNetwork
+from esrgan.weights.registry import gan_of
 from esrgan.weights.save import state_dict_of
 
 
@@ -38,6 +42,29 @@ def interpolate(a: LoadedNetwork, b: LoadedNetwork, alpha: float) -> LoadedNetwo
     target = network.inner if isinstance(network, SpandrelNetwork) else network
     target.load_state_dict(mixed)
     return LoadedNetwork(network, a.facts)
+
+
+def load_blend(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str] | None = None,
+    *,
+    alpha: float,
+    progress: ProgressMode = "auto",
+) -> LoadedNetwork:
+    """Load the network at `alpha` between two: `interpolate` of files or names.
+
+    Args:
+        a: file or name of the network for alpha 0.
+        b: file or name of the network for alpha 1; `None` takes the GAN that was trained from `a`.
+        alpha: share of `b`, 0 to 1.
+        progress: how a download is shown.
+
+    Raises:
+        UsageError: `alpha` outside 0..1, networks that differ, no such file or name, or no GAN known for `a`.
+        WeightsError: a file cannot be read, is refused, or cannot be downloaded.
+    """
+    b = gan_of(a) if b is None else b
+    return interpolate(load_network(a, progress=progress), load_network(b, progress=progress), alpha)
 
 
 def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:

@@ -39,6 +39,8 @@ class ModelEntry:
     """Checksum in hexadecimal; always given where there is an address."""
     size_bytes: int | None = None
     """Exact size of the published file, where known."""
+    gan: str | None = None
+    """Name of the network that adversarial training made of this one: the other end of an interpolation."""
 
     def __post_init__(self) -> None:
         if self.address is not None and self.sha256 is None:
@@ -162,6 +164,22 @@ def find_model(name: str, models: Mapping[str, ModelEntry] = MODELS) -> ModelEnt
     stem = next((folded.removesuffix(suffix) for suffix in SUFFIXES if folded.endswith(suffix)), folded)
     key = names.get(folded, names.get(stem))
     return None if key is None else models[key]
+
+
+def gan_of(source: str | os.PathLike[str], models: Mapping[str, ModelEntry] = MODELS) -> str:
+    """The name of the network that adversarial training made of the one named `source`.
+
+    Raises:
+        UsageError: a file, or a model that has no such partner.
+    """
+    entry = find_model(os.fspath(source), models)
+    if entry is None or entry.gan is None:
+        pairs = ", ".join(f"{entry.name} ({entry.gan})" for entry in models.values() if entry.gan) or "none"
+        raise UsageError(
+            f"{os.fspath(source)!r} has no GAN partner that is known by name: name a second network. "
+            f"Models with a partner: {pairs}"
+        )
+    return entry.gan
 
 
 def resolve(

@@ -19,6 +19,7 @@ from esrgan_video.engine.options import DEFAULT_OVERLAP
 from esrgan_video.pipes.names import PIPE, path_of
 
 if TYPE_CHECKING:
+    from esrgan.weights import LoadedNetwork
     from esrgan_video.engine import Upscaler
     from esrgan_video.options import VideoOptions
     from esrgan_video.size import OutputSize
@@ -87,6 +88,14 @@ def _add_model(group: Any) -> None:
         dest="model",
         default="default",
         help="name (see `esrgan info`) or weights file",
+    )
+    group.add_argument(
+        "--alpha",
+        type=float,
+        help="share of the model's GAN partner, or of --interpolate: 0 is faithful, 1 is sharp",
+    )
+    group.add_argument(
+        "--interpolate", metavar="WEIGHTS", help="with --alpha: the second network (default: the model's GAN partner)"
     )
     group.add_argument(
         "-s", "--outscale", "--scale", dest="scale", type=float, help="output scale, any number (default: the model's)"
@@ -200,7 +209,7 @@ def run(given: argparse.Namespace) -> int:
     engine = _engine_options(given)
     video = _video_options(given, size)
     jobs = _plan_jobs(given)
-    upscaler = Upscaler(given.model, engine)
+    upscaler = Upscaler(_model(given), engine)
     _log.info("%s x%d on %s in %s", upscaler.facts.architecture, upscaler.scale, upscaler.device, upscaler.dtype)
 
     if given.dry_run:
@@ -285,6 +294,16 @@ def _attempt(work: Callable[[], object], *, alone: bool) -> int:
         sys.stderr.write(f"esrgan: {one_line(error)}\n")
         return 1
     return 0
+
+
+def _model(given: argparse.Namespace) -> str | LoadedNetwork:
+    from esrgan.weights import load_blend
+
+    if given.alpha is None:
+        if given.interpolate is not None:
+            raise UsageError(f"--interpolate {given.interpolate} wants --alpha, its share from 0 to 1")
+        return str(given.model)
+    return load_blend(given.model, given.interpolate, alpha=given.alpha, progress=given.progress)
 
 
 def _engine_options(given: argparse.Namespace) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from esrgan.errors import MissingExtraError, UsageError
-from esrgan.weights import LoadedNetwork, load_network, resolve
+from esrgan.weights import LoadedNetwork, gan_of, load_network, resolve
 from esrgan.weights import interpolate as interpolate_networks
 from esrgan_video.engine import DType, EngineOptions, Upscaler
 from esrgan_video.engine.options import DEFAULT_OVERLAP
@@ -67,7 +67,7 @@ def esrgan(
         num_streams: batches that each device computes at the same time.
         interpolate: a second network to blend in, parameter by parameter (Wang et al. 2018, section 3.4), or such a
             network and its share, `(network, alpha)`.
-        alpha: share of that second network, 0 to 1.
+        alpha: share of that second network, 0 to 1; without `interpolate`, of the GAN that belongs to `model`.
         color_fix: give frames the low frequencies of their input, for networks that tint or shift brightness.
         reuse: compute frames that show what one of the last few showed only once; the result is the same.
         matrix_in: matrix of YUV clips whose frames do not say it (`709`, `170m`, `2020ncl` …), as in the resizer; it
@@ -138,9 +138,12 @@ def _load(
         interpolate, alpha = interpolate
     if interpolate is None and alpha is None:
         return network, name
-    if interpolate is None or alpha is None:
-        given = f"alpha={alpha}" if interpolate is None else f"interpolate={interpolate!r}"
-        raise UsageError(f"esrgan: interpolate (a second network) and alpha (its share) go together, got only {given}")
+    if alpha is None:
+        raise UsageError(f"esrgan: interpolate={interpolate!r} wants alpha, its share from 0 to 1")
+    if interpolate is None:
+        if isinstance(model, LoadedNetwork):
+            raise UsageError(f"esrgan: alpha={alpha} of a network without a name: give interpolate, the second network")
+        interpolate = gan_of(model)
     other, other_name = _load_one(interpolate)
     return interpolate_networks(network, other, alpha), f"{name} * {1 - alpha:g} + {other_name} * {alpha:g}"
 
