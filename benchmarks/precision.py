@@ -40,6 +40,8 @@ def pictures(file: Path, count: int) -> Iterator[Tensor]:
         for packet in container.demux(video=0):
             with contextlib.suppress(av.error.InvalidDataError):  # a damaged packet costs its own frames only
                 frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
+    if not frames:
+        return
     for index in sorted({round(place) for place in np.linspace(0, len(frames) - 1, count)}):
         yield as_tensor(frames[index])
 
@@ -64,7 +66,7 @@ def busiest(picture: Tensor, side: int) -> Tensor:
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """dB for values clamped to 0..1."""
+    """In dB, for values clamped to 0..1."""
     error = (one.clamp(0, 1) - other.clamp(0, 1)).square().mean().item()
     return math.inf if error == 0 else -10 * math.log10(error)
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from esrgan import __version__
 from esrgan.errors import EsrganError, one_line
 from esrgan_video.cli import app, sweep, upscale, verify, weights
+from esrgan_video.engine.cores import prepare_threads
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _NOTHING_LEFT = "nothing was left under the output's name"
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     given = parser.parse_args(arguments)
     _configure_logging(given.verbose)
+    if arguments is None:  # called as the command: the process is ours, and nothing that reads this is loaded yet
+        prepare_threads(getattr(given, "threads", None))
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(given.run(given))

@@ -124,6 +124,7 @@ def _add_engine(group: Any) -> None:
         help="pixels that tiles overlap (default: %(default)s)",
     )
     group.add_argument("--batch", type=int, help="frames in one pass (default: by size and memory)")
+    group.add_argument("--threads", type=int, help="processor cores to use (default: all that this process may use)")
 
 
 def _add_video(group: Any) -> None:
@@ -319,6 +320,7 @@ def _engine_options(given: argparse.Namespace) -> Any:
         tile=given.tile,
         overlap=given.tile_pad,
         batch=given.batch,
+        threads=given.threads,
     )
 
 

@@ -36,6 +36,8 @@ class EngineOptions:
     """Input pixels of neighbourhood that a tile sees beyond each of its sides."""
     batch: int | None = None
     """Frames or tiles in one pass; `None` chooses."""
+    threads: int | None = None
+    """Processor cores to use; `None` takes what `OMP_NUM_THREADS` says, or all that the process may use."""
 
     def __post_init__(self) -> None:
         if isinstance(self.backend, str) and self.backend not in get_args(BackendName):
@@ -48,3 +50,5 @@ class EngineOptions:
             raise UsageError(f"tile overlap must be 0 or more pixels, got {self.overlap}")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, got {self.threads}")

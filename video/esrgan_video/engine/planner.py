@@ -15,6 +15,9 @@ MIN_TILE = 16
 _PASS_PIXELS = {"cpu": 8_192, "cuda": 1_048_576, "mps": 262_144}
 """Input pixels in a pass beyond which more of them make nothing faster."""
 _MAX_BATCH = 16
+_PARALLEL_PIXELS = 4_194_304
+"""Input pixels in a pass up to which pictures are computed at the same time: large ones keep several threads busy each,
+and their results fill memory."""
 _MEMORY_SWING = 1.1
 """How far a pass may exceed what the memory that is free by now would allow. The rest of it makes up for that."""
 _KEPT_PLANS = 16
@@ -33,11 +36,19 @@ class Plan:
 
 
 def make_plan(
-    height: int, width: int, *, options: EngineOptions, multiple: int, max_pixels: int, device_type: str
+    height: int,
+    width: int,
+    *,
+    options: EngineOptions,
+    multiple: int,
+    max_pixels: int,
+    device_type: str,
+    workers: int = 1,
 ) -> Plan:
     """Plan for frames of `height` x `width`, of which a pass may hold `max_pixels` input pixels.
 
-    An explicit tile or batch is taken as given, as long as it fits.
+    Where `workers` pictures are computed at the same time, a pass has as many, unless they are large. An explicit tile
+    or batch is taken as given, as long as it fits.
 
     Raises:
         EngineError: not even the smallest tile fits.
@@ -57,7 +68,8 @@ def make_plan(
             f"possible one has {pixels}; use a smaller --tile or --tile-pad, another --device, or free memory"
         )
     fitting = max(1, max_pixels // pixels)
-    useful = max(1, min(_MAX_BATCH, round(_PASS_PIXELS.get(device_type, 8_192) / pixels)))
+    together = min(workers, max(1, _PARALLEL_PIXELS // pixels))
+    useful = max(together, min(_MAX_BATCH, round(_PASS_PIXELS.get(device_type, 8_192) / pixels)))
     return Plan(batch=min(fitting, options.batch or useful), tile=tile, overlap=options.overlap)
 
 
@@ -71,10 +83,12 @@ class Planner:
         options: as the caller chose.
         multiple: sides of windows are multiples of this.
         device_type: `cpu`, `cuda` or `mps`.
+        workers: pictures that are computed at the same time.
     """
 
-    def __init__(self, options: EngineOptions, *, multiple: int, device_type: str) -> None:
+    def __init__(self, options: EngineOptions, *, multiple: int, device_type: str, workers: int = 1) -> None:
         self._options = options
+        self._workers = workers
         self._multiple = multiple
         self._device_type = device_type
         self._known: dict[tuple[int, int], tuple[Plan, int]] = {}  # with the pixels that a pass could hold
@@ -94,6 +108,7 @@ class Planner:
                 multiple=self._multiple,
                 max_pixels=max_pixels,
                 device_type=self._device_type,
+                workers=self._workers,
             )
             if len(self._known) >= _KEPT_PLANS:
                 self._known.clear()

@@ -53,7 +53,12 @@ class Upscaler:
         self._backend = make_backend(self._loaded, self._options)
         self._full_passes = self._backend.batch_rounds
         self._max_pixels: int | None = None  # learned from the first time that memory ran out
-        self._planner = Planner(self._options, multiple=self.facts.size_multiple, device_type=self.device.type)
+        self._planner = Planner(
+            self._options,
+            multiple=self.facts.size_multiple,
+            device_type=self.device.type,
+            workers=self._backend.workers,
+        )
 
     @property
     def facts(self) -> NetworkFacts:

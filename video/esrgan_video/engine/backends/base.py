@@ -37,6 +37,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def workers(self) -> int:
+        """Pictures of a pass that are computed at the same time: a pass should have as many."""
+        ...
+
+    @property
     def batch_rounds(self) -> bool:
         """Whether a picture's result may differ in its last bits with the number of pictures in a pass."""
         ...

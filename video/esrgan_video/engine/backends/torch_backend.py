@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from esrgan.weights import LoadedNetwork
 from esrgan_video.engine.backends.config import TorchConfig
+from esrgan_video.engine.cores import threads_for
 from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.memory import bytes_per_pixel
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype, true_float32
+from esrgan_video.engine.workers import Workers
 
 
 class TorchBackend:
@@ -23,13 +25,23 @@ class TorchBackend:
         dtype: of the convolutions.
         device: where it runs.
         config: as the caller chose.
+        threads: processor cores to use where `device` is the processor.
     """
 
     name = "torch"
 
-    def __init__(self, loaded: LoadedNetwork, *, dtype: torch.dtype, device: torch.device, config: TorchConfig) -> None:
+    def __init__(
+        self,
+        loaded: LoadedNetwork,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        config: TorchConfig,
+        threads: int | None = None,
+    ) -> None:
         self._loaded = loaded
         self._config = config
+        self._threads = threads
         self.dtype = dtype
         self.device = device
         self.network = _place(cast(loaded.network, dtype), device)
@@ -38,11 +50,17 @@ class TorchBackend:
             self.network, in_channels=loaded.facts.in_channels, dtype=self._input_dtype, device=device
         )
         self._exact: TorchBackend | None = None
+        self._workers = Workers(threads_for(threads)) if device.type == "cpu" else None
 
     @property
     def precision(self) -> str:
         """Precision of the convolutions."""
         return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def workers(self) -> int:
+        """Pictures that are computed at the same time."""
+        return 1 if self._workers is None else self._workers.threads
 
     @property
     def batch_rounds(self) -> bool:
@@ -56,16 +74,23 @@ class TorchBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
-        images = images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)
+        if self._workers is not None:
+            return self._workers(self._run, images)
         with true_float32(self.device):
-            return self.network(images).float()  # type: ignore[no-any-return]
+            return self._run(images)
+
+    def _run(self, images: Tensor) -> Tensor:
+        images = images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)
+        return self.network(images).float()  # type: ignore[no-any-return]
 
     def exact(self) -> TorchBackend | None:
         """The same network in float32."""
         if self.dtype == torch.float32:
             return None
         if self._exact is None:
-            self._exact = TorchBackend(self._loaded, dtype=torch.float32, device=self.device, config=self._config)
+            self._exact = TorchBackend(
+                self._loaded, dtype=torch.float32, device=self.device, config=self._config, threads=self._threads
+            )
         return self._exact
 
 
@@ -76,7 +101,8 @@ def build(loaded: LoadedNetwork, options: EngineOptions, config: TorchConfig) ->
         UsageError: a device that is not there.
     """
     device = find_device(options.device)
-    return TorchBackend(loaded, dtype=choose_dtype(options.dtype, loaded, device), device=device, config=config)
+    dtype = choose_dtype(options.dtype, loaded, device)
+    return TorchBackend(loaded, dtype=dtype, device=device, config=config, threads=options.threads)
 
 
 def _place(network: nn.Module, device: torch.device) -> nn.Module:
