@@ -9,6 +9,9 @@ PACKAGE_FOLDERS = ("plugin", "video", "gradio_app")
 EXTRAS = {
     "train": ["basicsr==1.4.2", "torchvision>=0.26", "opencv-python>=4.10", "setuptools<81"],
     "spandrel": ["spandrel>=0.4.2"],
+    "onnx": ["onnx>=1.19"],
+    "onnxruntime": ["onnx>=1.19", "onnxruntime>=1.22"],
+    "openvino": ["onnx>=1.19", "openvino>=2025.2"],
     "vapoursynth": ["vapoursynth>=81", "vapoursynth-bestsource>=22"],
     "gradio": ["gradio>=6.31"],
     "face": ["facexlib>=0.3.0"],

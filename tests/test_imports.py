@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-OPTIONAL = ("basicsr", "torchvision", "gradio", "vapoursynth", "facexlib", "spandrel")
+OPTIONAL = (
+    "basicsr",
+    "torchvision",
+    "gradio",
+    "vapoursynth",
+    "facexlib",
+    "spandrel",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+)
 HEAVY = ("torch", "numpy", "cv2", "av", "PIL", *OPTIONAL)
 
 

@@ -12,7 +12,8 @@ RESIDUAL_SCALE = 0.2
 INIT_SCALE = 0.1
 """Factor on the MSRA initialisation ("smaller initialisation", section 3.1)."""
 
-_NEGATIVE_SLOPE = 0.2
+NEGATIVE_SLOPE = 0.2
+"""Of the leaky ReLUs."""
 
 
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -59,12 +60,12 @@ class ResidualDenseBlock(nn.Module):
     def residual(self, x: Tensor) -> Tensor:
         """The block without its skip connection: the term that β scales."""
         x = x.to(self.conv1.weight.dtype)
-        x1 = F.leaky_relu(self.conv1(x), _NEGATIVE_SLOPE)  # (N, G, H, W), as are x2, x3 and x4
-        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), _NEGATIVE_SLOPE)
+        x1 = F.leaky_relu(self.conv1(x), NEGATIVE_SLOPE)  # (N, G, H, W), as are x2, x3 and x4
+        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), NEGATIVE_SLOPE)
         if self.conv1x1 is not None:
             x2 = x2 + self.conv1x1(x)
-        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), _NEGATIVE_SLOPE)
-        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), _NEGATIVE_SLOPE)
+        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), NEGATIVE_SLOPE)
+        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), NEGATIVE_SLOPE)
         if self.conv1x1 is not None:
             x4 = x4 + x2
         return _conv(self.conv5, torch.cat((x, x1, x2, x3, x4), 1))  # (N, C, H, W)
@@ -167,6 +168,6 @@ class RRDBNet(nn.Module):
         features = features.to(self.conv_hr.weight.dtype)
         for stage in range(1, self.num_stages + 1):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = F.leaky_relu(self.get_submodule(f"conv_up{stage}")(features), _NEGATIVE_SLOPE)
-        features = F.leaky_relu(self.conv_hr(features), _NEGATIVE_SLOPE)
+            features = F.leaky_relu(self.get_submodule(f"conv_up{stage}")(features), NEGATIVE_SLOPE)
+        features = F.leaky_relu(self.conv_hr(features), NEGATIVE_SLOPE)
         return _conv(self.conv_last, features)  # (N, out, H * s, W * s)
