@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.making import make_backend
+from esrgan_video.engine.guard import MIN_PICTURE_PSNR, poor_pictures
 from esrgan_video.engine.memory import free_bytes
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.planner import Plan, Planner, smaller_pass
@@ -52,6 +54,8 @@ class Upscaler:
             )
         self._backend = make_backend(self._loaded, self._options)
         self._full_passes = self._backend.batch_rounds
+        self._checks_pictures = self._options.dtype == "auto" and self._backend.precision == "bfloat16"
+        self._said_poor = False
         self._max_pixels: int | None = None  # learned from the first time that memory ran out
         self._planner = Planner(
             self._options,
@@ -98,6 +102,7 @@ class Upscaler:
             "network": self.facts.architecture,
             "weights": checksum(self._loaded.network),
             **self._backend.identity,
+            **({"pictures in float32": f"under {MIN_PICTURE_PSNR:g} dB"} if self._checks_pictures else {}),
             "tile": "by memory" if options.tile is None else str(options.tile),
             "tile overlap": str(options.overlap),
         }
@@ -141,6 +146,8 @@ class Upscaler:
             finite = torch.isfinite(result.sum(dim=(1, 2, 3)))
             if not finite.all():
                 result = self._recompute(frames, result, finite)
+            if self._checks_pictures:
+                self._replace_poor(frames, result)
             return result.view(batch.shape[0], 3, *result.shape[-2:])
 
     def _recompute(self, frames: Tensor, result: Tensor, finite: Tensor) -> Tensor:
@@ -153,6 +160,24 @@ class Upscaler:
         if not torch.isfinite(result.sum()):
             raise EngineError("the network's output is not finite in float32: the weights or the input are broken")
         return result
+
+    def _replace_poor(self, frames: Tensor, result: Tensor) -> None:
+        """Compute pictures that rounding costs too much once more, in float32."""
+        exact = self._backend.exact()
+        if exact is None:
+            return
+        poor = poor_pictures(frames, partial(self._upscale, self._backend), partial(self._upscale, exact))
+        if not poor.any():
+            return
+        if not self._said_poor:
+            self._said_poor = True
+            _log.warning(
+                "%s keeps less than %.0f dB against float32 in some frames: these are computed in float32",
+                self.precision,
+                MIN_PICTURE_PSNR,
+            )
+        places = poor.nonzero().flatten().tolist()
+        result[places] = self._upscale(exact, frames[places])
 
     def _upscale(self, backend: Backend, frames: Tensor, memory: TileMemory | None = None) -> Tensor:
         """`(N, C, H, W)` float32 -> `(N, C, H * s, W * s)` float32, in as many passes as memory asks for."""

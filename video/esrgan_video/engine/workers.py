@@ -35,7 +35,8 @@ class Workers:
 
         `work` must give each picture the same result whatever it shares its part with.
         """
-        together = max(1, round(_TASK_PIXELS / (images.shape[-2] * images.shape[-1])))
+        share = -(-len(images) // self.threads)
+        together = max(1, min(share, round(_TASK_PIXELS / (images.shape[-2] * images.shape[-1]))))
         parts = torch.split(images, together)
 
         def infer(part: Tensor) -> Tensor:

@@ -1,0 +1,57 @@
+"""The check that each picture gets where the engine chose half precision itself: is it near enough to float32?
+
+What rounding costs depends on the picture too, not on the weights alone. So the busiest place of each picture, a crop
+of a few pixels, goes through the network in both precisions. The answer depends on nothing but the picture and the
+network: whatever order frames come in, and wherever a run goes on, each gets the same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MIN_PICTURE_PSNR = 50.0
+"""dB against float32 in the crop under which a picture is computed in float32. Where there is more detail there is more
+rounding, so the picture as a whole lies above its crop."""
+CROP_SIDE = 16
+"""Of the crop, in input pixels."""
+
+
+def poor_pictures(frames: Tensor, rounded: Callable[[Tensor], Tensor], exact: Callable[[Tensor], Tensor]) -> Tensor:
+    """Which pictures fall short of `MIN_PICTURE_PSNR`.
+
+    Args:
+        frames: `(N, C, H, W)` in 0..1.
+        rounded: the network in half precision, for pictures of any size.
+        exact: the same in float32.
+
+    Returns:
+        `(N,)`, bool.
+    """
+    crops = busiest_crops(frames, CROP_SIDE)
+    error = (rounded(crops).clamp(0, 1) - exact(crops).clamp(0, 1)).square().mean(dim=(1, 2, 3))
+    return ~(error <= 10 ** (-MIN_PICTURE_PSNR / 10))  # also where it is not a number
+
+
+def busiest_crops(frames: Tensor, side: int) -> Tensor:
+    """Of each picture the square whose neighbouring pixels differ most: `(N, C, H, W)` -> `(N, C, side, side)`.
+
+    Squares at steps of half a side are compared. Pictures that are smaller are taken as they are.
+    """
+    height, width = min(side, frames.shape[-2]), min(side, frames.shape[-1])
+    if (height, width) == tuple(frames.shape[-2:]):
+        return frames
+    down = F.pad(frames.diff(dim=-2).abs(), (0, 0, 0, 1))
+    across = F.pad(frames.diff(dim=-1).abs(), (0, 1))
+    steps = max(1, height // 2), max(1, width // 2)
+    detail = F.avg_pool2d((down + across).mean(1, keepdim=True), (height, width), stride=steps)[:, 0]  # (N, h, w)
+    places = detail.flatten(1).argmax(1).tolist()
+    crops = []
+    for frame, place in zip(frames, places, strict=True):
+        row, column = divmod(place, detail.shape[-1])
+        top, left = row * steps[0], column * steps[1]
+        crops.append(frame[:, top : top + height, left : left + width])
+    return torch.stack(crops)
