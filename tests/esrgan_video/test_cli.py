@@ -154,6 +154,7 @@ def test_progress_in_json_lines(weights, tmp_path):
         (["{photo}", "-o", "{tmp}/o.png", "-g", "7"], 2, ["cuda:7"]),
         (["{photo}", "-o", "{tmp}/o.png", "-g", "0", "--device", "cpu"], 2, ["--device cpu"]),
         (["{photo}", "-o", "{tmp}/o.png", "--fp32", "--dtype", "bfloat16"], 2, ["bfloat16"]),
+        (["{photo}", "-o", "{tmp}/o.png", "--exact", "--dtype", "float16"], 2, ["--exact", "float16"]),
         (["{photo}", "-o", "{tmp}/o.png", "--quality", "0"], 2, ["--quality", "0"]),
         (["{photo}", "-o", "{tmp}/o.png", "--alpha", "0.5"], 2, ["has no GAN partner"]),
         (["{photo}", "-o", "{tmp}/o.png", "--alpha", "2", "--interpolate", "{weights}"], 2, ["0 to 1", "2.0"]),

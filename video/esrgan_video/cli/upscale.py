@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from esrgan.errors import EsrganError, UsageError, one_line
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
-from esrgan_video.engine.options import DEFAULT_OVERLAP
+from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP
 from esrgan_video.pipes.names import PIPE, path_of
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ def _add_engine(group: Any) -> None:
     group.add_argument("-g", "--gpu-id", "--gpu_id", type=int, help="number of the CUDA device: --device cuda:N")
     group.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="precision")
     group.add_argument("--fp32", action="store_true", help="the same as --dtype float32")
+    group.add_argument(
+        "--exact",
+        action="store_true",
+        help="what the float32 network gives, to far less than a code value: --dtype float32 and tiles that overlap by "
+        f"at least {EXACT_OVERLAP} pixels",
+    )
     group.add_argument("-t", "--tile", type=int, help="tile side in input pixels; 0 never cuts (default: by memory)")
     group.add_argument(
         "--tile-pad",
@@ -312,13 +318,14 @@ def _engine_options(given: argparse.Namespace) -> Any:
 
     if given.gpu_id is not None and given.device is not None:
         raise UsageError(f"--gpu-id {given.gpu_id} and --device {given.device} both name a device: use one")
-    if given.fp32 and given.dtype not in ("auto", "float32"):
-        raise UsageError(f"--fp32 and --dtype {given.dtype} contradict each other: use one")
+    for name, is_float32 in (("--fp32", given.fp32), ("--exact", given.exact)):
+        if is_float32 and given.dtype not in ("auto", "float32"):
+            raise UsageError(f"{name} and --dtype {given.dtype} contradict each other: use one")
     return EngineOptions(
         device=given.device or ("auto" if given.gpu_id is None else f"cuda:{given.gpu_id}"),
-        dtype="float32" if given.fp32 else given.dtype,
+        dtype="float32" if given.fp32 or given.exact else given.dtype,
         tile=given.tile,
-        overlap=given.tile_pad,
+        overlap=max(given.tile_pad, EXACT_OVERLAP) if given.exact else given.tile_pad,
         batch=given.batch,
         threads=given.threads,
     )

@@ -13,6 +13,8 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 DEFAULT_OVERLAP = 24
 """Input pixels around a tile. Measured by `benchmarks/tile_overlap.py` with trained weights: 16 leaves up to 0.6 code
 values of 255, 24 none."""
+EXACT_OVERLAP = 2 * DEFAULT_OVERLAP
+"""The same where the result is to be that of the float32 network: a margin for deeper networks than were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
