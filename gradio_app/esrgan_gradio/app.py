@@ -45,7 +45,7 @@ def build_app(options: AppOptions, folder: Path, device: Device | None = None) -
     services = Services(
         options=options,
         workspace=Workspace(folder, options.max_bytes, options.keep_seconds),
-        device=device or Device(options.device),
+        device=device or Device(options.device, backend=options.backend),
         catalogue=Catalogue.of(options.models),
     )
     keep = options.keep_seconds

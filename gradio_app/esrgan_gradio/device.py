@@ -34,10 +34,12 @@ class Device:
 
     Args:
         name: as for `EngineOptions.device`.
+        backend: as for `esrgan upscale --backend`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, backend: str = "torch") -> None:
         self._name = name
+        self._backend = backend
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._networks: OrderedDict[str, LoadedNetwork] = OrderedDict()
@@ -97,8 +99,10 @@ class Device:
     def place(self, network: LoadedNetwork, tile: int | None = None, dtype: DType = "auto") -> Upscaler:
         """An upscaler that is not kept."""
         from esrgan_video.engine import EngineOptions, Upscaler
+        from esrgan_video.engine.backends.config import parse_backend
 
-        return Upscaler(network, EngineOptions(device=self._name, tile=tile, dtype=dtype))
+        options = EngineOptions(backend=parse_backend(self._backend), device=self._name, tile=tile, dtype=dtype)
+        return Upscaler(network, options)
 
 
 def _kept[Key, Value](ready: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:

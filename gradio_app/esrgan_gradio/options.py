@@ -28,6 +28,8 @@ class AppOptions:
     """Open the page in this machine's browser."""
     models: tuple[str, ...] = ()
     """Weights that visitors may choose, names or files, the first one preselected; empty for all known names."""
+    backend: str = "torch"
+    """Library that runs networks, as for `esrgan upscale --backend`."""
     device: str = "auto"
     """Where networks run, as for `EngineOptions.device`."""
     queue_size: int = 16

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from esrgan.errors import MissingExtraError
+from esrgan_video.engine.backends.config import BACKEND_HELP
 
 
 def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
@@ -37,6 +38,7 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
         default=[],
         help="offer these weights only, names or files; repeat it (default: all known names)",
     )
+    work.add_argument("--backend", default="torch", help=BACKEND_HELP)
     work.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--queue-size", type=int, default=16, help="requests that may wait (default: %(default)s)")
@@ -62,6 +64,7 @@ def run(given: argparse.Namespace) -> int:
         share=given.share,
         open_browser=given.open_browser,
         models=tuple(given.models),
+        backend=given.backend,
         device=given.device,
         queue_size=given.queue_size,
         max_upload_mb=given.max_upload_mb,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from esrgan.errors import EsrganError, UsageError, one_line
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
+from esrgan_video.engine.backends.config import BACKEND_HELP, parse_backend
 from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP
 from esrgan_video.pipes.names import PIPE, path_of
 
@@ -112,6 +113,7 @@ def _add_model(group: Any) -> None:
 
 def _add_engine(group: Any) -> None:
     group.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
+    group.add_argument("--backend", default="torch", help=BACKEND_HELP)
     group.add_argument("-g", "--gpu-id", "--gpu_id", type=int, help="number of the CUDA device: --device cuda:N")
     group.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="precision")
     group.add_argument("--fp32", action="store_true", help="the same as --dtype float32")
@@ -217,7 +219,14 @@ def run(given: argparse.Namespace) -> int:
     video = _video_options(given, size)
     jobs = _plan_jobs(given)
     upscaler = Upscaler(_model(given), engine)
-    _log.info("%s x%d on %s in %s", upscaler.facts.architecture, upscaler.scale, upscaler.device, upscaler.dtype)
+    _log.info(
+        "%s x%d on %s in %s by %s",
+        upscaler.facts.architecture,
+        upscaler.scale,
+        upscaler.device,
+        upscaler.precision,
+        upscaler.backend,
+    )
 
     if given.dry_run:
         return _forecast(jobs, given, upscaler, video)
@@ -322,6 +331,7 @@ def _engine_options(given: argparse.Namespace) -> Any:
         if is_float32 and given.dtype not in ("auto", "float32"):
             raise UsageError(f"{name} and --dtype {given.dtype} contradict each other: use one")
     return EngineOptions(
+        backend=parse_backend(given.backend),
         device=given.device or ("auto" if given.gpu_id is None else f"cuda:{given.gpu_id}"),
         dtype="float32" if given.fp32 or given.exact else given.dtype,
         tile=given.tile,

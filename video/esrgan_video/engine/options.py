@@ -25,8 +25,8 @@ class EngineOptions:
         UsageError: a value outside its range.
     """
 
-    backend: BackendName | BackendConfig = "auto"
-    """Library that runs the network: its name, or its settings. `auto` chooses."""
+    backend: BackendName | BackendConfig = "torch"
+    """Library that runs the network: its name, or its settings. `auto` takes the fastest one that is installed."""
     device: str = "auto"
     """`auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"

@@ -7,7 +7,7 @@ import copy
 import logging
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ MIN_PSNR = 52.0
 """dB against float32 on the probe picture below which `auto` stays with float32. Real frames came out within 2 dB
 of the probe, and 50 dB is the promise."""
 
-_TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _PROBE_SIDE = 48
 
 
@@ -41,16 +41,16 @@ def cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 def choose_dtype(wanted: DType, loaded: LoadedNetwork, device: torch.device) -> torch.dtype:
     """The precision to run in; `auto` is decided by `fast_dtype` and, if that is not float32, by a probe."""
     if wanted != "auto":
-        return _TORCH_DTYPES[wanted]
-    dtype = _fast_dtype(device)
-    if dtype == torch.float32 or not _is_supported(loaded, dtype):
+        return TORCH_DTYPES[wanted]
+    dtype = fast_dtype(device)
+    if dtype == torch.float32 or not is_supported(loaded, dtype):
         return torch.float32
     psnr = probe_psnr(loaded, dtype, device)
     _log.info("%s against float32: %.1f dB", str(dtype).removeprefix("torch."), psnr)
     return dtype if psnr >= MIN_PSNR else torch.float32
 
 
-def _fast_dtype(device: torch.device) -> torch.dtype:
+def fast_dtype(device: torch.device) -> torch.dtype:
     """float16 on GPUs; bfloat16 on processors that multiply it natively, which float16 is emulated on."""
     if device.type == "cpu":
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -58,17 +58,32 @@ def _fast_dtype(device: torch.device) -> torch.dtype:
     return torch.float16
 
 
-def _is_supported(loaded: LoadedNetwork, dtype: torch.dtype) -> bool:
+def is_supported(loaded: LoadedNetwork, dtype: torch.dtype) -> bool:
+    """Whether the network is known to bear half precision `dtype`."""
     return loaded.facts.supports_float16 if dtype == torch.float16 else loaded.facts.supports_bfloat16
 
 
 def probe_psnr(loaded: LoadedNetwork, dtype: torch.dtype, device: torch.device) -> float:
     """PSNR in dB between `dtype` and float32 on the probe picture, for values clamped to 0..1."""
+    rounded = cast(loaded.network, dtype).to(device)
+    return psnr_on_probe(loaded, lambda image: rounded(_input_for(loaded, image, dtype)).float(), device)
+
+
+def psnr_on_probe(loaded: LoadedNetwork, run: Callable[[Tensor], Tensor], device: torch.device | None = None) -> float:
+    """PSNR in dB between `run`, on `device` (the processor by default), and the network in float32.
+
+    On the probe picture, for values clamped to 0..1.
+    """
+    device = device or torch.device("cpu")
     side = -(-_PROBE_SIDE // loaded.facts.size_multiple) * loaded.facts.size_multiple
     image = probe_picture(side)[:, : loaded.facts.in_channels].to(device)
     with torch.inference_mode():
         exact = copy.deepcopy(loaded.network).to(device)(image)
-        rounded = cast(loaded.network, dtype).to(device)(_input_for(loaded, image, dtype)).float()
+        return psnr(exact, run(image))
+
+
+def psnr(exact: Tensor, rounded: Tensor) -> float:
+    """PSNR in dB of values clamped to 0..1; 0 where one is not finite."""
     error = (exact.clamp(0, 1) - rounded.clamp(0, 1)).square().mean().item()
     if not math.isfinite(error):
         return 0.0

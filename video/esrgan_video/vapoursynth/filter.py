@@ -11,6 +11,7 @@ from esrgan.errors import MissingExtraError, UsageError
 from esrgan.weights import LoadedNetwork, gan_of, load_network, resolve
 from esrgan.weights import interpolate as interpolate_networks
 from esrgan_video.engine import DType, EngineOptions, Upscaler
+from esrgan_video.engine.backends.config import BackendConfig, parse_backend
 from esrgan_video.engine.options import DEFAULT_OVERLAP
 from esrgan_video.size import OutputSize
 from esrgan_video.vapoursynth.batches import Target, upscale_batches
@@ -37,6 +38,7 @@ def esrgan(
     tile: int | None = None,
     overlap: int | None = None,
     batch: int | None = None,
+    backend: str | BackendConfig | None = None,
     device: str | Sequence[str] | None = None,
     dtype: DType | None = None,
     num_streams: int = 1,
@@ -62,6 +64,8 @@ def esrgan(
         tile: side of a tile in input pixels; 0 never cuts, `None` cuts when memory asks for it.
         overlap: input pixels that a tile sees beyond each side.
         batch: frames that are computed together; by default chosen by frame size and device.
+        backend: library that runs the network, `torch`, `openvino`, `onnxruntime`, `native` or `auto` (the fastest one
+            that is installed, measured once), as `openvino:GPU` with a device of its own; or its settings.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; several of them share the batches.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
         num_streams: batches that each device computes at the same time.
@@ -85,7 +89,11 @@ def esrgan(
     if num_streams < 1 or not devices:
         raise UsageError(f"esrgan: at least 1 stream on 1 device, got num_streams={num_streams}, device={device!r}")
     options = EngineOptions(
-        dtype=dtype or "auto", tile=tile, overlap=DEFAULT_OVERLAP if overlap is None else overlap, batch=batch
+        backend=parse_backend(backend) if isinstance(backend, str) else backend or "torch",
+        dtype=dtype or "auto",
+        tile=tile,
+        overlap=DEFAULT_OVERLAP if overlap is None else overlap,
+        batch=batch,
     )
     size = OutputSize(scale=scale)
     network, name = _load(model, interpolate, alpha)

@@ -7,11 +7,24 @@ from typing import Any
 
 from esrgan.errors import UsageError
 from esrgan.weights import LoadedNetwork
+from esrgan_video.engine.backends.automatic import choose_backend
 from esrgan_video.engine.backends.base import Backend
-from esrgan_video.engine.backends.config import DEFAULT_CONFIGS, BackendConfig, NativeConfig, TorchConfig
+from esrgan_video.engine.backends.config import (
+    DEFAULT_CONFIGS,
+    BackendConfig,
+    NativeConfig,
+    OnnxRuntimeConfig,
+    OpenVINOConfig,
+    TorchConfig,
+)
 from esrgan_video.engine.options import EngineOptions
 
-_HOMES: dict[type[Any], str] = {TorchConfig: "torch_backend", NativeConfig: "native_backend"}
+_HOMES: dict[type[Any], str] = {
+    TorchConfig: "torch_backend",
+    OpenVINOConfig: "openvino_backend",
+    OnnxRuntimeConfig: "onnxruntime_backend",
+    NativeConfig: "native_backend",
+}
 """Modules beside this one. Each has `build(loaded, options, config) -> Backend`."""
 
 
@@ -22,14 +35,10 @@ def make_backend(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
         UsageError: a device or precision that it does not have.
         MissingExtraError: its library is not installed.
     """
-    return _build(loaded, options, _config(options))
-
-
-def _config(options: EngineOptions) -> BackendConfig:
-    chosen = options.backend
-    if not isinstance(chosen, str):
-        return chosen
-    return DEFAULT_CONFIGS["torch" if chosen == "auto" else chosen]
+    if options.backend == "auto":
+        return choose_backend(loaded, options, lambda name: _build(loaded, options, DEFAULT_CONFIGS[name]))
+    config = DEFAULT_CONFIGS[options.backend] if isinstance(options.backend, str) else options.backend
+    return _build(loaded, options, config)
 
 
 def _build(loaded: LoadedNetwork, options: EngineOptions, config: BackendConfig) -> Backend:

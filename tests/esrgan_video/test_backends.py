@@ -1,0 +1,203 @@
+"""Every library that runs networks, against the float64 network in torch."""
+
+import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from esrgan.archs.compact import SRVGGNetCompact
+from esrgan.archs.rrdbnet import RRDBNet
+from esrgan.errors import UsageError
+from esrgan.weights import LoadedNetwork, load_network
+from esrgan_video import EngineOptions, Upscaler
+from esrgan_video.cli.main import main
+from esrgan_video.engine.backends.config import OnnxRuntimeConfig, OpenVINOConfig, parse_backend
+from esrgan_video.engine.precision import probe_picture
+from network_tools import loaded, small_rrdb
+
+for package in ("onnx", "onnxruntime", "openvino"):
+    pytest.importorskip(package, reason=f"the package {package} is not installed")
+
+COMPILED = ("openvino", "onnxruntime")
+SMALL = {"num_feat": 8, "num_grow_ch": 4, "num_block": 2}
+
+
+def engine(network, backend: str, dtype: str = "float32", **options) -> Upscaler:
+    return Upscaler(network, EngineOptions(backend=backend, dtype=dtype, threads=1, **options))
+
+
+def reference(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return copy.deepcopy(network).double()(images.double())
+
+
+def psnr(result: torch.Tensor, expected: torch.Tensor) -> float:
+    error = (result.double().clamp(0, 1) - expected.clamp(0, 1)).square().mean()
+    return -10 * error.log10().item()
+
+
+def with_multiple(network: LoadedNetwork, multiple: int) -> LoadedNetwork:
+    facts = type(network.facts)(**{**vars(network.facts), "size_multiple": multiple})
+    return LoadedNetwork(network.network, facts)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> tuple[LoadedNetwork, torch.Tensor, torch.Tensor]:
+    """The default network, pictures of an odd size and what they become."""
+    network = load_network("default")
+    images = torch.cat((probe_picture(48)[..., :33, :], probe_picture(48)[..., 15:, :]))
+    return network, images, reference(network.network, images)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize(("scale", "multiple"), [(4, 1), (2, 2), (1, 4)])
+def test_odd_sizes_and_batches_in_float32_equal_the_float64_network(backend, scale, multiple):
+    torch.manual_seed(0)
+    network = RRDBNet(**SMALL, scale=scale)
+    upscaler = engine(with_multiple(loaded(network, scale), multiple), backend)
+    for batch, height, width in ((1, 1, 1), (7, 1, 5), (1, 13, 1), (2, 6, 9)):
+        height, width = height * multiple, width * multiple
+        images = torch.rand(batch, 3, height, width)
+        result = upscaler(images)
+        assert result.dtype == torch.float32
+        torch.testing.assert_close(result.double(), reference(network, images), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_tiles_that_see_the_whole_receptive_field_change_nothing(backend):
+    torch.manual_seed(0)
+    network = SRVGGNetCompact(num_feat=8, num_conv=3, upscale=2)  # radius 5
+    images = torch.rand(2, 3, 41, 37)
+    tiled = engine(loaded(network, 2), backend, tile=16, overlap=5)(images)
+    torch.testing.assert_close(tiled.double(), reference(network, images), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "bound"),
+    [
+        ("torch", "float32", 120),
+        ("openvino", "float32", 120),
+        ("openvino", "bfloat16", 50),
+        ("openvino", "float16", 60),
+        ("onnxruntime", "float32", 120),
+        ("onnxruntime", "float16", 60),
+    ],
+)
+def test_the_shipped_weights_keep_each_precisions_bound(backend, dtype, bound, shipped):
+    network, images, expected = shipped
+    upscaler = engine(network, backend, dtype)
+    assert (upscaler.backend, upscaler.precision) == (backend, dtype)
+    assert psnr(upscaler(images), expected) > bound
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_automatic_precision_keeps_50_db(backend, shipped):
+    network, images, expected = shipped
+    upscaler = engine(network, backend, "auto")
+    assert psnr(upscaler(images), expected) > 50
+    assert upscaler.dtype in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [("openvino", "bfloat16"), ("onnxruntime", "float32")])
+def test_a_picture_comes_out_the_same_whatever_it_shares_a_pass_with(backend, dtype, shipped):
+    network = shipped[0]
+    upscaler = engine(network, backend, dtype, batch=16)
+    images = torch.rand(5, 3, 17, 12)
+    together = upscaler(images)
+    assert torch.equal(together, torch.cat([upscaler(image[None]) for image in images]))
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_several_threads_may_share_one(backend):
+    upscaler = engine(small_rrdb(), backend)
+    pictures = [torch.rand(1, 3, 6 + n % 3, 9) for n in range(12)]
+    expected = [upscaler(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(upscaler, pictures))
+    assert all(torch.equal(result, wanted) for result, wanted in zip(results, expected, strict=True))
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_what_overflows_in_half_precision_is_computed_again_in_float32(backend, caplog):
+    torch.manual_seed(0)
+    network = RRDBNet(**SMALL)
+    with torch.no_grad():  # 1e5 in the features is beyond float16, and the last layer brings it back
+        network.conv_first.weight *= 1e6
+        network.conv_last.weight *= 1e-6
+    images = torch.rand(2, 3, 8, 8)
+    result = engine(loaded(network, 4), backend, "float16")(images)
+    torch.testing.assert_close(result.double(), reference(network, images), rtol=1e-4, atol=1e-4)
+    assert "not finite in float16: computed again in float32" in caplog.text
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_runs_that_go_on_compare_library_version_and_precision(backend):
+    library = pytest.importorskip(backend)
+    facts = engine(small_rrdb(), backend).identity
+    assert facts["backend"] == backend
+    assert facts[f"version of {backend}"] == library.__version__
+    assert facts["precision"] == "float32"
+    assert facts["weights"] == engine(small_rrdb(), "torch").identity["weights"]
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("missing", ["onnx", "library"])
+def test_without_the_package_one_line_names_the_command(backend, missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, backend if missing == "library" else "onnx", None)
+    extra = backend if missing == "library" else "onnx"
+    with pytest.raises(UsageError, match=rf'pip install "esrgan\[{extra}\]"'):
+        engine(small_rrdb(), backend)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"backend": OpenVINOConfig(device="NPU.7")}, "OpenVINO has no device 'NPU.7' here, only CPU"),
+        ({"backend": OnnxRuntimeConfig(provider="tensorrt")}, "no TensorrtExecutionProvider, only"),
+        ({"backend": "onnxruntime", "dtype": "bfloat16"}, "float32 or float16, got dtype bfloat16"),
+        ({"backend": "openvino", "device": "mps"}, "'mps' is one of torch's"),
+        ({"backend": "tensorflow"}, "must be one of torch, openvino, onnxruntime, native, auto, got 'tensorflow'"),
+    ],
+)
+def test_what_a_backend_does_not_have_is_named(options, said):
+    with pytest.raises(UsageError, match=said):
+        Upscaler(small_rrdb(), EngineOptions(**options))
+
+
+def test_other_architectures_are_refused_by_compilers():
+    with pytest.raises(UsageError, match="not of Conv2d"):
+        engine(loaded(torch.nn.Conv2d(3, 3, 1), 1), "openvino")
+
+
+def test_a_backend_may_be_named_with_a_device_of_its_own():
+    assert parse_backend("openvino") == "openvino"
+    assert parse_backend("openvino:gpu.1") == OpenVINOConfig(device="GPU.1")
+    assert parse_backend("onnxruntime:CUDA") == OnnxRuntimeConfig(provider="cuda")
+
+
+@pytest.mark.parametrize("text", ["onnxruntime:vulkan", "torch:cpu", "ncnn", ""])
+def test_names_that_are_none_are_refused_with_what_is_allowed(text):
+    with pytest.raises(UsageError, match=r"must be one of|use --device"):
+        parse_backend(text)
+
+
+def test_the_command_runs_the_backend_that_it_names(tmp_path):
+    from PIL import Image
+
+    pixels = (probe_picture(16)[0].permute(1, 2, 0) * 255).round().to(torch.uint8)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "in.png")
+    for backend in ("torch", "onnxruntime"):
+        call = ["upscale", str(tmp_path / "in.png"), "-o", str(tmp_path / f"{backend}.png"), "--backend", backend]
+        assert main([*call, "--fp32"]) == 0
+    first, second = (
+        torch.tensor(list(Image.open(tmp_path / f"{name}.png").tobytes())) for name in ("torch", COMPILED[1])
+    )
+    assert (first - second).abs().max() <= 1
+    assert first.numel() == 64 * 64 * 3
+
+
+def test_the_command_refuses_names_in_one_line(tmp_path, capsys):
+    assert main(["upscale", "in.png", "-o", str(tmp_path / "out.png"), "--backend", "caffe"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
