@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from esrgan.errors import UsageError
 from esrgan_video.animation.writer import WRITERS
 from esrgan_video.container import VideoEncoder
+from esrgan_video.engine.memory import peak_memory
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pipeline import frame_transform
@@ -123,7 +123,7 @@ def dry_run(
             changes=() if earlier is None else tuple(earlier.job.changes(plan.job.facts)),
             frames_per_second=trial.frames / trial.seconds,
             tried_frames=trial.frames,
-            memory=_peak_memory(),
+            memory=peak_memory(),
             device_memory=_peak_device_memory(upscaler.device),
             bytes_per_frame=trial.size / trial.encoded,
             other_bytes=source.stat().st_size if has_others else 0,
@@ -159,17 +159,6 @@ def _try(transform: FrameTransform, frames: Iterable[object], plan: VideoPlan) -
     timed = slice(1, None) if len(times) > 1 else slice(None)
     count = sum(map(len, done[timed]))
     return _Trial(count, max(sum(times[timed]), encoding * count, 1e-6), len(sizes), sum(sizes))
-
-
-def _peak_memory() -> int:
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _peak_device_memory(device: torch.device) -> int | None:

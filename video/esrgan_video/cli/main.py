@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from esrgan import __version__
 from esrgan.errors import EsrganError, one_line
-from esrgan_video.cli import app, export, sweep, upscale, verify, weights
+from esrgan_video.cli import app, benchmark, export, sweep, upscale, verify, weights
 from esrgan_video.engine.cores import prepare_threads
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     weights.add_parsers(commands, parents=[common])
     export.add_parser(commands, parents=[common])
     sweep.add_parser(commands, parents=[common])
+    benchmark.add_parser(commands, parents=[common])
     app.add_parser(commands, parents=[common])
     return parser
 

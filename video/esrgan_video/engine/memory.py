@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,16 @@ def free_bytes(device: torch.device) -> int:
     else:
         available = min(psutil.virtual_memory().available, _free_in_control_group())
     return int(available * _SHARE.get(device.type, 0.5))
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process took at most."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -1,0 +1,1 @@
+"""`esrgan benchmark`: how fast and how exact a network runs on this machine."""
