@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -116,14 +115,10 @@ class VideoReader(Closing):
     @property
     def expected_frames(self) -> int | None:
         """How many frames there will be, as far as the header tells."""
-        total = self.info.frames_from_header
-        if total is not None and (self._range.start or self._range.end is not None):
-            length = total / self.info.rate
-            end = length if self._range.end is None else min(length, self._range.end)
-            total = max(1, math.ceil((end - (self._range.start or 0)) * self.info.rate))
-        if self._range.frames is None:
-            return total
-        return self._range.frames if total is None else min(total, self._range.frames)
+        total, rate = self.info.frames_from_header, self.info.rate
+        if total is None:
+            return self._range.frames
+        return self._range.expected_frames(total, length=total / rate, rate=rate)
 
     @property
     def other_streams(self) -> tuple[str, ...]:

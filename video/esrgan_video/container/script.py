@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -108,12 +107,8 @@ class ScriptReader(Closing):
     @property
     def expected_frames(self) -> int:
         """How many frames there will be, as far as the clip's frame rate tells."""
-        total, rate = self._count, self.info.rate
-        if self._range.start or self._range.end is not None:
-            length = total / rate
-            end = length if self._range.end is None else min(length, self._range.end)
-            total = max(1, math.ceil((end - (self._range.start or 0)) * rate))
-        return total if self._range.frames is None else min(total, self._range.frames)
+        rate = self.info.rate
+        return self._range.expected_frames(self._count, length=self._count / rate, rate=rate)
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once.

@@ -57,6 +57,19 @@ class TimeRange:
         """Whether the end may be left out."""
         return self.end is not None or self.frames is not None
 
+    def expected_frames(self, total: int, *, length: Fraction, rate: Fraction) -> int:
+        """How many of `total` frames are inside, exactly so where all are shown equally long.
+
+        Args:
+            total: frames of the whole video.
+            length: of the whole video, in seconds.
+            rate: frames a second.
+        """
+        if self.start or self.end is not None:
+            end = length if self.end is None else min(length, self.end)
+            total = max(1, math.ceil((end - (self.start or 0)) * rate))
+        return total if self.frames is None else min(total, self.frames)
+
 
 class Timeline:
     """Makes timestamps strictly increase, changing as few of them as possible.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -112,12 +111,7 @@ class PictureReader(Closing):
     @property
     def expected_frames(self) -> int:
         """How many frames there will be: exact where all are shown equally long."""
-        total, rate = self.source.count, self.info.rate
-        if self._range.start or self._range.end is not None:
-            length = self.source.length
-            end = length if self._range.end is None else min(length, self._range.end)
-            total = max(1, math.ceil((end - (self._range.start or 0)) * rate))
-        return total if self._range.frames is None else min(total, self._range.frames)
+        return self._range.expected_frames(self.source.count, length=self.source.length, rate=self.info.rate)
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once.
