@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,17 +16,21 @@ from esrgan.errors import EsrganError, UsageError, one_line
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
 from esrgan_video.engine.backends.config import BACKEND_HELP, parse_backend
-from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP
+from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP, DType
 from esrgan_video.pipes.names import PIPE, path_of
 
 if TYPE_CHECKING:
     from esrgan.weights import LoadedNetwork
-    from esrgan_video.engine import Upscaler
+    from esrgan_video.engine import EngineOptions, Upscaler
     from esrgan_video.options import VideoOptions
     from esrgan_video.size import OutputSize
 
 _log = logging.getLogger(__name__)
 
+DTYPE_HELP = (
+    "precision of the convolutions; int8, with --backend openvino, is for RRDBNet: it is calibrated on some frames of "
+    "the input, and its PSNR against float32 there is printed (default: %(default)s)"
+)
 DEFAULT_FOLDER = Path("results")
 """Where results go when no output is named, as in Real-ESRGAN."""
 
@@ -115,7 +119,7 @@ def _add_engine(group: Any) -> None:
     group.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
     group.add_argument("--backend", default="torch", help=BACKEND_HELP)
     group.add_argument("-g", "--gpu-id", "--gpu_id", type=int, help="number of the CUDA device: --device cuda:N")
-    group.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="precision")
+    group.add_argument("--dtype", choices=get_args(DType), default="auto", help=DTYPE_HELP)
     group.add_argument("--fp32", action="store_true", help="the same as --dtype float32")
     group.add_argument(
         "--exact",
@@ -218,7 +222,10 @@ def run(given: argparse.Namespace) -> int:
     engine = _engine_options(given)
     video = _video_options(given, size)
     jobs = _plan_jobs(given)
-    upscaler = Upscaler(_model(given), engine)
+    model = _model(given)
+    if engine.dtype == "int8":
+        model, engine = _calibrated(model, engine, jobs, video)
+    upscaler = Upscaler(model, engine)
     _log.info(
         "%s x%d on %s in %s by %s",
         upscaler.facts.architecture,
@@ -235,6 +242,9 @@ def run(given: argparse.Namespace) -> int:
     failures = _run_images(images, given, upscaler, size)
     for job in videos:
         failures += _attempt(lambda job=job: _run_video(job, given, upscaler, video), alone=len(jobs) == 1)  # type: ignore[misc]
+    if engine.calibration is not None:
+        found = engine.calibration
+        sys.stderr.write(f"esrgan: int8: {found.psnr(upscaler):.1f} dB against float32 in {len(found.crops)} frames\n")
     if failures:
         sys.stderr.write(f"esrgan: {failures} of {len(jobs)} inputs failed\n")
     return 1 if failures else 0
@@ -320,6 +330,21 @@ def _model(given: argparse.Namespace) -> str | LoadedNetwork:
             raise UsageError(f"--interpolate {given.interpolate} wants --alpha, its share from 0 to 1")
         return str(given.model)
     return load_blend(given.model, given.interpolate, alpha=given.alpha, progress=given.progress)
+
+
+def _calibrated(
+    model: str | LoadedNetwork, engine: EngineOptions, jobs: Sequence[_Job], video: VideoOptions
+) -> tuple[LoadedNetwork, EngineOptions]:
+    """The network, and the options with what it sees in some frames of the inputs."""
+    from esrgan.weights import load_network
+    from esrgan_video.export.int8 import calibrate, check_int8
+    from esrgan_video.sampling import sample
+
+    network = load_network(model) if isinstance(model, str) else model
+    check_int8(network)
+    images = [job.source for job in jobs if not job.is_video]
+    videos = [job.source for job in jobs if job.is_video]
+    return network, replace(engine, calibration=calibrate(network, sample(images, videos, video)))
 
 
 def _engine_options(given: argparse.Namespace) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
 
 from esrgan.errors import UsageError
-from esrgan_video.engine.backends.config import BackendConfig, BackendName
+from esrgan_video.engine.backends.config import BackendConfig, BackendName, OpenVINOConfig
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
+if TYPE_CHECKING:
+    from esrgan_video.export.int8 import Calibration
+
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 DEFAULT_OVERLAP = 24
 """Input pixels around a tile. Measured by `benchmarks/tile_overlap.py` with trained weights: 16 leaves up to 0.6 code
@@ -31,7 +34,9 @@ class EngineOptions:
     """`auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"
     """Precision of the convolutions. `auto` takes half precision only where it is fast and was checked against
-    float32 with these weights."""
+    float32 with these weights. `int8` is for the dense blocks of RRDBNet in OpenVINO, and needs `calibration`."""
+    calibration: Calibration | None = field(default=None, compare=False)
+    """For `int8`: what `esrgan_video.export.int8.calibrate` found in some frames."""
     tile: int | None = None
     """Side of a tile in input pixels without overlap; 0 never cuts, `None` cuts when memory asks for it."""
     overlap: int = DEFAULT_OVERLAP
@@ -46,6 +51,10 @@ class EngineOptions:
             raise UsageError(f"backend must be one of {', '.join(get_args(BackendName))}, got {self.backend!r}")
         if self.dtype not in get_args(DType):
             raise UsageError(f"dtype must be one of {', '.join(get_args(DType))}, got {self.dtype!r}")
+        if self.dtype == "int8" and not (
+            self.backend in ("auto", "openvino") or isinstance(self.backend, OpenVINOConfig)
+        ):
+            raise UsageError("dtype int8 runs in OpenVINO only: use backend openvino as well")
         if self.tile is not None and self.tile < 0:
             raise UsageError(f"tile must be 0 (whole frames) or a side in pixels, got {self.tile}")
         if self.overlap < 0:

@@ -35,10 +35,18 @@ def make_backend(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
         UsageError: a device or precision that it does not have.
         MissingExtraError: its library is not installed.
     """
+    if options.dtype == "int8":
+        if options.calibration is None:
+            raise UsageError(
+                "dtype int8 needs to see some frames: EngineOptions(calibration=calibrate(network, frames))"
+            )
+        config = options.backend if isinstance(options.backend, OpenVINOConfig) else OpenVINOConfig()
+        return _build(loaded, options, config)
     if options.backend == "auto":
         return choose_backend(loaded, options, lambda name: _build(loaded, options, DEFAULT_CONFIGS[name]))
-    config = DEFAULT_CONFIGS[options.backend] if isinstance(options.backend, str) else options.backend
-    return _build(loaded, options, config)
+    return _build(
+        loaded, options, DEFAULT_CONFIGS[options.backend] if isinstance(options.backend, str) else options.backend
+    )
 
 
 def _build(loaded: LoadedNetwork, options: EngineOptions, config: BackendConfig) -> Backend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from esrgan_video.engine.backends.compiled import (
 from esrgan_video.engine.backends.config import OpenVINOConfig
 from esrgan_video.engine.cores import threads_for
 from esrgan_video.engine.options import EngineOptions
+from esrgan_video.export.int8 import Calibration, check_int8, write_int8_block
 from esrgan_video.export.model import ExportOptions, onnx_model
 
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -35,6 +37,7 @@ class OpenVINOBackend:
         precision: of the convolutions.
         config: as the caller chose.
         threads: processor cores to use.
+        calibration: for `int8`.
     """
 
     name = "openvino"
@@ -42,10 +45,19 @@ class OpenVINOBackend:
     workers = 1
     """Its threads take pieces of work as they get free: they do not wait for each other as torch's do."""
 
-    def __init__(self, loaded: LoadedNetwork, *, precision: str, config: OpenVINOConfig, threads: int | None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedNetwork,
+        *,
+        precision: str,
+        config: OpenVINOConfig,
+        threads: int | None,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._loaded = loaded
         self._config = config
         self._threads = threads
+        self._calibration = calibration
         self.precision = precision
         self.bytes_per_pixel = memory_for_pixel(loaded, precision)
         self._library = _import_openvino()
@@ -66,6 +78,7 @@ class OpenVINOBackend:
             "backend's device": self._config.device,
             "precision": self.precision,
             "version of openvino": str(self._library.__version__),
+            **({"calibration": self._calibration.digest} if self._calibration else {}),
         }
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -92,13 +105,19 @@ class OpenVINOBackend:
         if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
             raise UsageError(f"OpenVINO has no device {device!r} here, only {', '.join(core.available_devices)}")
         settings: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[self.precision],
+            "INFERENCE_PRECISION_HINT": self._hint(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         if device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = threads_for(self._threads)
-        model = onnx_model(self._loaded, ExportOptions(batch=None)).SerializeToString()
-        return core.compile_model(core.read_model(model), device, settings)
+        write_block = None if self._calibration is None else partial(write_int8_block, self._calibration)
+        model = onnx_model(self._loaded, ExportOptions(batch=None), write_block=write_block)
+        return core.compile_model(core.read_model(model.SerializeToString()), device, settings)
+
+    def _hint(self) -> str:
+        """Precision of the convolutions that are not in 8 bits."""
+        usual = self.precision if self._calibration is None else _fast(self._loaded, self._config)
+        return _PRECISIONS[usual]
 
 
 def build(loaded: LoadedNetwork, options: EngineOptions, config: OpenVINOConfig) -> OpenVINOBackend:
@@ -114,14 +133,23 @@ def build(loaded: LoadedNetwork, options: EngineOptions, config: OpenVINOConfig)
     def make(precision: str) -> OpenVINOBackend:
         return OpenVINOBackend(loaded, precision=precision, config=config, threads=options.threads)
 
+    if options.dtype == "int8":
+        check_int8(loaded)
+        return OpenVINOBackend(
+            loaded, precision="int8", config=config, threads=options.threads, calibration=options.calibration
+        )
     if options.dtype != "auto":
         return make(options.dtype)
-    fast = on_processor(loaded) if config.device == "CPU" else "float16"
+    fast = _fast(loaded, config)
     if fast != "float32":
         backend = make(fast)
         if is_exact_enough(loaded, backend, fast):
             return backend
     return make("float32")
+
+
+def _fast(loaded: LoadedNetwork, config: OpenVINOConfig) -> str:
+    return on_processor(loaded) if config.device == "CPU" else "float16"
 
 
 def _import_openvino() -> Any:
