@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from esrgan.errors import UsageError
+from esrgan_video.engine.backends.config import parse_backend
 
 LOOPBACK = "127.0.0.1"
 
@@ -44,6 +45,7 @@ class AppOptions:
     """Uploads and results are removed after this time."""
 
     def __post_init__(self) -> None:
+        parse_backend(self.backend)
         if self.port is not None and not 1 <= self.port <= 65535:
             raise UsageError(f"--port must be 1 to 65535, got {self.port}")
         if self.queue_size < 1:

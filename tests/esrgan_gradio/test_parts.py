@@ -34,6 +34,7 @@ from esrgan_gradio.video_job import Limits, VideoJob
 from esrgan_gradio.video_plan import plan_page
 from esrgan_gradio.workspace import Workspace
 from esrgan_video.images import StillImage
+from network_tools import small_rrdb
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def sent(workspace, path) -> dict[str, str]:
         ({"queue_size": 0}, "--queue-size must be at least 1"),
         ({"max_upload_mb": 0}, "--max-upload-mb must be a positive number, got 0"),
         ({"max_seconds": float("nan")}, "--max-seconds must be a positive number, got nan"),
+        ({"backend": "caffe"}, "backend must be one of torch, .*, got 'caffe'"),
         ({"keep_minutes": -1}, "--keep-minutes must be a positive number, got -1"),
     ],
 )
@@ -287,6 +289,13 @@ def test_what_does_not_fit_is_named_before_the_work(tmp_path):
     source = write_clip(tmp_path / "a.mp4", Clip(audio=["aac"]))
     assert choose(source, ".mp4", VideoRequest(container="webm")).refused == ("#1 (audio, aac, eng)",)
     assert VideoRequest(codec=AUTOMATIC, trial_seconds=2).time_range.end == 2
+
+
+def test_networks_run_in_the_library_that_the_app_was_started_with():
+    pytest.importorskip("onnxruntime")
+    upscaler = Device("cpu", backend="onnxruntime").place(small_rrdb())
+    assert upscaler.backend == "onnxruntime"
+    assert Device("cpu").place(small_rrdb()).backend == "torch"
 
 
 def test_one_job_at_a_time_has_the_device():

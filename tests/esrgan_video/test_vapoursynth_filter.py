@@ -55,6 +55,18 @@ def test_pixels_equal_the_engines_on_the_same_batches_exactly(rgbs, batch, strea
     assert torch.equal(as_batch(result), expected)
 
 
+def test_another_library_gives_the_same_picture(rgbs):
+    pytest.importorskip("onnxruntime")
+    network = small_rrdb()
+    first, second = (
+        as_batch(all_planes(esrgan(clip_of(rgbs, vs.RGBS), network, backend=name, device="cpu", dtype="float32")))
+        for name in ("torch", "onnxruntime:cpu")
+    )
+    torch.testing.assert_close(second, first, rtol=0, atol=1e-6)
+    with pytest.raises(UsageError, match="got 'ncnn'"):
+        esrgan(clip_of(rgbs, vs.RGBS), network, backend="ncnn")
+
+
 def test_half_floats_go_in_exactly_and_are_rounded_once_at_the_end():
     frames = random_planes(vs.core.get_video_format(vs.RGBH), 6, 5, 3)
     network = small_rrdb()

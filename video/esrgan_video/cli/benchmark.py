@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from esrgan.progress import ProgressMode
-from esrgan_video.engine.backends.config import BackendName
+from esrgan_video.engine.backends.config import BACKEND_HELP, parse_backend
 
 if TYPE_CHECKING:
     from esrgan_video.benchmark.run import BenchmarkResult
@@ -36,9 +36,7 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--seconds", type=float, default=6.0, help="about the time of each speed measurement (default: %(default)s)"
     )
-    parser.add_argument(
-        "--backend", choices=get_args(BackendName), default="auto", help="library that runs the network"
-    )
+    parser.add_argument("--backend", default="torch", help=BACKEND_HELP)
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--dtype", default="auto", help="precision, as in `esrgan upscale` (default: %(default)s)")
     parser.add_argument("--exact", action="store_true", help="as in `esrgan upscale`")
@@ -65,7 +63,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.exact and given.dtype not in ("auto", "float32"):
         raise UsageError(f"--exact and --dtype {given.dtype} contradict each other: use one")
     options = EngineOptions(
-        backend=given.backend,
+        backend=parse_backend(given.backend),
         device=given.device,
         dtype="float32" if given.exact else given.dtype,
         overlap=EXACT_OVERLAP if given.exact else DEFAULT_OVERLAP,
