@@ -116,29 +116,36 @@ def spandrel(folder: Path) -> Run:
     return run
 
 
-def openvino(folder: Path, precision: str) -> Run:
-    """OpenVINO's own conversion of the network, compiled for one frame."""
-    import openvino as ov
-
-    frame = frame_of(folder)
-    model = ov.convert_model(load_network(folder / "net.pth").network, example_input=frame, input=frame.shape)
-    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = ov.Core().compile_model(model, "CPU", settings | {"INFERENCE_NUM_THREADS": threads_for(None)})
-    return lambda: compiled(frame.numpy())[0][0]
-
-
-def onnxruntime(folder: Path) -> Run:
-    """The network as `esrgan export` writes it, on the processor's provider."""
-    import onnxruntime as ort
-
+def as_onnx(folder: Path) -> Path:
+    """The network as `esrgan export` writes it: what OpenVINO and onnxruntime read."""
     from esrgan_video.export.model import export_onnx
 
     path = folder / "net.onnx"
     if not path.exists():
         export_onnx(load_network(folder / "net.pth"), path)
+    return path
+
+
+def openvino(folder: Path, precision: str) -> Run:
+    """Compiled for one frame of this size."""
+    import openvino as ov
+
+    frame = frame_of(folder)
+    core = ov.Core()
+    model = core.read_model(as_onnx(folder))
+    model.reshape(list(frame.shape))
+    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(model, "CPU", settings | {"INFERENCE_NUM_THREADS": threads_for(None)})
+    return lambda: compiled(frame.numpy())[0][0]
+
+
+def onnxruntime(folder: Path) -> Run:
+    """On the processor's provider."""
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads_for(None)
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(as_onnx(folder)), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     frame = frame_of(folder).numpy()
     return lambda: session.run(None, {name: frame})[0][0]

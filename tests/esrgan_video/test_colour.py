@@ -11,7 +11,7 @@ import torch
 
 from colour_reference import KR_KB, reference_from_rgb, reference_to_rgb
 from esrgan.errors import MediaError
-from esrgan_video.colour import Colour, Matrix, PixelLayout, from_rgb, guess_matrix, resolve_colour, to_rgb
+from esrgan_video.colour import Colour, Matrix, PixelLayout, convert, from_rgb, guess_matrix, resolve_colour, to_rgb
 
 SUBSAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "440": (1, 2), "411": (4, 1), "410": (4, 4)}
 
@@ -62,6 +62,25 @@ def test_codes_equal_a_float64_reference(matrix, full_range, subsampling, bits, 
         assert plane[0].numpy().dtype == layout.dtype
         # Rounded to nearest: half a code, and what float32 leaves of it at 16 bits.
         assert np.abs(plane[0].numpy().astype(np.float64) - reference).max() <= 0.5 + 2.0 ** (layout.bits - 21)
+
+
+@pytest.mark.parametrize(("matrix", "full_range", "subsampling", "bits", "location"), CASES)
+@pytest.mark.parametrize("height", [64, 67, 97, 129])
+def test_codes_of_large_frames_that_are_converted_in_strips_equal_it_too(
+    matrix, full_range, subsampling, bits, location, height, monkeypatch
+):
+    monkeypatch.setattr(convert, "_STRIP_PIXELS", 1)
+    test_codes_equal_a_float64_reference(matrix, full_range, subsampling, bits, location, height, 6)
+
+
+@pytest.mark.parametrize("subsampling", ["444", "420", "410"])
+def test_strips_do_not_shift_the_dither(subsampling, monkeypatch):
+    layout, colour = yuv(subsampling), Colour(matrix=1, full_range=False, chroma_location=1)
+    rgb = torch.rand(2, 3, 131, 24)
+    whole = from_rgb(rgb, layout, colour, dither=True)
+    monkeypatch.setattr(convert, "_STRIP_PIXELS", 1)
+    for plane, other in zip(from_rgb(rgb, layout, colour, dither=True), whole, strict=True):
+        assert torch.equal(plane, other)
 
 
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])

@@ -209,7 +209,8 @@ def at_final_size(
         rgb = match_low_frequencies(rgb, inside)
     if beyond is not None:
         rgb = rgb.clamp_(0, 1)
-        add_enlarged(rgb, beyond)
+        if beyond.any():  # most frames have nothing there, and a pass over a large result takes time
+            add_enlarged(rgb, beyond)
     return rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else rgb
 
 
