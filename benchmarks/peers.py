@@ -50,7 +50,6 @@ _PACKAGES = {
     "openvino": ["openvino", "openvino-telemetry"],
     "onnxruntime": ["onnxruntime"],
     "ncnn": ["ncnn", "portalocker"],
-    "pnnx": ["pnnx"],
 }
 type Run = Callable[[], np.ndarray]
 """Computes the frame: `(3, 4 H, 4 W)` float32 in RGB."""
@@ -151,34 +150,90 @@ def onnxruntime(folder: Path) -> Run:
     return lambda: session.run(None, {name: frame})[0][0]
 
 
+class NcnnGraph:
+    """An RRDBNet written for ncnn, layer by layer (pnnx takes minutes for its 351 convolutions)."""
+
+    def __init__(self, network: RRDBNet) -> None:
+        self._layers: list[tuple[str, list[str], str]] = []  # type, inputs, parameters; the output has its number
+        self._weights: list[bytes] = []
+        x = self._add("Input", [], "")
+        first = self._convolution(network.conv_first, x, activated=False)
+        body = first
+        for block in network.body:
+            inner = body
+            for dense in (block.rdb1, block.rdb2, block.rdb3):
+                inner = self._sum(inner, self._dense(dense, inner), 0.2)
+            body = self._sum(body, inner, 0.2)
+        x = self._sum(first, self._convolution(network.conv_body, body, activated=False), 1.0)
+        for layer in (network.conv_up1, network.conv_up2):
+            x = self._convolution(layer, self._add("Interp", [x], "0=1 1=2.0 2=2.0"))
+        x = self._convolution(network.conv_hr, x)
+        self.output = self._convolution(network.conv_last, x, activated=False)
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """The graph and its weights, as ncnn reads them."""
+        readers: dict[str, int] = {}
+        for _, inputs, _ in self._layers:
+            for blob in inputs:
+                readers[blob] = readers.get(blob, 0) + 1
+        lines, blobs, used = [], 0, dict.fromkeys(readers, 0)
+        for number, (kind, inputs, parameters) in enumerate(self._layers):
+            names = []
+            for blob in inputs:  # ncnn wants a copy of a blob for each that reads it
+                names.append(f"{blob}_{used[blob]}" if readers[blob] > 1 else blob)
+                used[blob] += 1
+            output = f"b{number}"
+            lines.append(f"{kind} l{number} {len(names)} 1 {' '.join([*names, output])} {parameters}")
+            blobs += 1
+            count = readers.get(output, 0)
+            if count > 1:
+                copies = " ".join(f"{output}_{index}" for index in range(count))
+                lines.append(f"Split s{number} 1 {count} {output} {copies}")
+                blobs += count
+        graph, weights = folder / "net.param", folder / "net.bin"
+        graph.write_text(f"7767517\n{len(lines)} {blobs}\n" + "\n".join(lines) + "\n")
+        weights.write_bytes(b"".join(self._weights))
+        return graph, weights
+
+    def _add(self, kind: str, inputs: list[str], parameters: str) -> str:
+        self._layers.append((kind, inputs, parameters))
+        return f"b{len(self._layers) - 1}"
+
+    def _convolution(self, layer: torch.nn.Conv2d, x: str, *, activated: bool = True) -> str:
+        float32 = bytes(4)  # how the weights are stored
+        self._weights += [float32, layer.weight.detach().numpy().tobytes(), layer.bias.detach().numpy().tobytes()]
+        leaky = " 9=2 -23310=1,0.2" if activated else ""
+        return self._add("Convolution", [x], f"0={layer.out_channels} 1=3 4=1 5=1 6={layer.weight.numel()}{leaky}")
+
+    def _sum(self, one: str, other: str, share: float) -> str:
+        return self._add("Eltwise", [one, other], f"0=1 -23301=2,1.0,{share}")
+
+    def _dense(self, block: torch.nn.Module, x: str) -> str:
+        known = [x]
+        for index in range(1, 6):
+            joined = known[0] if index == 1 else self._add("Concat", list(known), "0=0")
+            known.append(self._convolution(getattr(block, f"conv{index}"), joined, activated=index < 5))
+        return known[-1]
+
+
 def ncnn(folder: Path) -> Run:
-    """The network as pnnx converts it, in float32 on the processor, Winograd and all."""
+    """On the processor in float32, Winograd and all."""
     import ncnn as library
 
-    param = folder / "net.ncnn.param"
-    if not param.exists():
-        import pnnx
-
-        network = load_network(folder / "net.pth").network
-        here = Path.cwd()
-        os.chdir(folder)  # it writes beside the file that it is given, and into the current folder
-        try:
-            pnnx.export(network, "net.pt", inputs=frame_of(folder), fp16=False)
-        finally:
-            os.chdir(here)
+    graph = NcnnGraph(load_network(folder / "net.pth").network)
     net = library.Net()
     net.opt.num_threads = threads_for(None)
     net.opt.use_vulkan_compute = False
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
-    net.load_param(str(param))
-    net.load_model(str(param.with_suffix(".bin")))
+    for load, file in zip((net.load_param, net.load_model), graph.write(folder), strict=True):
+        load(str(file))
     frame = np.ascontiguousarray(frame_of(folder)[0].numpy())
 
     def run() -> np.ndarray:
         with net.create_extractor() as extractor:
-            extractor.input("in0", library.Mat(frame))
-            _, output = extractor.extract("out0")
+            extractor.input("b0", library.Mat(frame))
+            _, output = extractor.extract(graph.output)
             return np.array(output)
 
     return run
@@ -282,8 +337,6 @@ def install(names: list[str], folder: Path) -> None:
     """What is missing of the packages that the peers need."""
     target = folder / "packages"
     wanted = {PEERS[name][2] for name in names}
-    if "ncnn" in wanted:
-        wanted.add("pnnx")
     missing = [
         requirement
         for package, requirements in _PACKAGES.items()
