@@ -166,6 +166,52 @@ def test_what_a_backend_does_not_have_is_named(options, said):
         Upscaler(small_rrdb(), EngineOptions(**options))
 
 
+class PretendedGPU:
+    """onnxruntime as it is on a machine with a GPU, but for the computing, which is done by the processor."""
+
+    __version__ = "1.0"
+
+    def __init__(self, starts: bool) -> None:
+        import onnxruntime
+
+        self.real, self.starts = onnxruntime, starts
+        self.SessionOptions = onnxruntime.SessionOptions
+        self.asked: list[tuple[bytes, list[str]]] = []
+
+    def get_available_providers(self) -> list[str]:
+        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, model, settings, providers):  # noqa: N802 - the library's name
+        self.asked.append((model, providers))
+        session = self.real.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: providers if self.starts else ["CPUExecutionProvider"]
+        return session
+
+
+@pytest.mark.parametrize(
+    ("provider", "order"), [("auto", "CUDA CPU"), ("cuda", "CUDA CPU"), ("tensorrt", "Tensorrt CUDA CPU")]
+)
+def test_on_a_gpu_half_precision_is_checked_and_taken(provider, order, monkeypatch, shipped):
+    import onnx
+
+    library = PretendedGPU(starts=True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", library)
+    network, images, expected = shipped
+    upscaler = Upscaler(network, EngineOptions(backend=OnnxRuntimeConfig(provider=provider)))
+    assert upscaler.precision == "float16"
+    assert psnr(upscaler(images), expected) > 60
+    ((model, providers),) = library.asked
+    assert [name.removesuffix("ExecutionProvider") for name in providers] == order.split()
+    kinds = {item.data_type for item in onnx.load_model_from_string(model).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+
+
+def test_a_gpu_that_does_not_start_is_not_replaced_by_the_processor_in_silence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", PretendedGPU(starts=False))
+    with pytest.raises(UsageError, match="could not start CUDAExecutionProvider"):
+        Upscaler(small_rrdb(), EngineOptions(backend=OnnxRuntimeConfig(provider="cuda"), dtype="float32"))
+
+
 def test_other_architectures_are_refused_by_compilers():
     with pytest.raises(UsageError, match="not of Conv2d"):
         engine(loaded(torch.nn.Conv2d(3, 3, 1), 1), "openvino")
