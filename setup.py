@@ -14,7 +14,7 @@ EXTRAS = {
     "openvino": ["onnx>=1.19", "openvino>=2025.2"],
     "vapoursynth": ["vapoursynth>=81", "vapoursynth-bestsource>=22"],
     "gradio": ["gradio>=6.31"],
-    "face": ["facexlib>=0.3.0"],
+    "faces": ["facexlib>=0.3.0", "spandrel>=0.4.2"],
     "plot": ["matplotlib>=3.10"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

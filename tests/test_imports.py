@@ -76,6 +76,8 @@ def test_the_public_names_of_esrgan_video():
 
     assert esrgan_video.__all__ == [
         "EngineOptions",
+        "FaceOptions",
+        "FaceRestorer",
         "OutputSize",
         "Upscaler",
         "VideoOptions",

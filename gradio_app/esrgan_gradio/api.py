@@ -22,7 +22,7 @@ def add_api(services: Services) -> None:
     first, second = services.catalogue.pair()
 
     def upscale_image(
-        image: FileData, model: str = default, scale: float | None = None, tile: int | None = None
+        image: FileData, model: str = default, scale: float | None = None, tile: int | None = None, faces: float = 0
     ) -> FileData:
         """Upscale an image; returns a PNG with its depth and alpha.
 
@@ -31,9 +31,10 @@ def add_api(services: Services) -> None:
             model: a name from the page's list.
             scale: output scale, 1 to 8; the model's own by default.
             tile: side of a tile in pixels, 0 for none; by memory by default.
+            faces: strength with which faces are restored, 0 to 1.
         """
         with sentences():
-            return _file(run_picture(services, image, model, scale, tile).file)
+            return _file(run_picture(services, image, model, scale, tile, faces).file)
 
     def upscale_video(
         video: FileData,
@@ -44,6 +45,7 @@ def add_api(services: Services) -> None:
         container: str = AUTOMATIC,
         trial_seconds: float = 0,
         drop_unsupported: bool = False,
+        faces: float = 0,
     ) -> Iterator[tuple[FileData | None, str]]:
         """Upscale a video; yields nothing and a line of progress until the file is there.
 
@@ -56,6 +58,7 @@ def add_api(services: Services) -> None:
             container: mkv, mp4, mov, webm or Automatic.
             trial_seconds: only that much from the beginning; 0 for all.
             drop_unsupported: leave out streams that the container cannot hold instead of refusing.
+            faces: strength with which faces are restored, 0 to 1.
         """
         with sentences():
             request = VideoRequest(
@@ -65,6 +68,7 @@ def add_api(services: Services) -> None:
                 container=container,
                 trial_seconds=trial_seconds,
                 drop_unsupported=drop_unsupported,
+                faces=faces,
             )
             job = video_job(services, video, model, request)
             for snapshot in followed(job):

@@ -33,6 +33,7 @@ def build_app(options: AppOptions, folder: Path, device: Device | None = None) -
         import gradio as gr
     except ImportError as error:
         raise MissingExtraError("the browser demo", "gradio") from error
+    from esrgan.weights.face_files import check_face_model
     from esrgan_gradio.about_tab import add_about_tab
     from esrgan_gradio.api import add_api
     from esrgan_gradio.catalogue import Catalogue
@@ -42,10 +43,12 @@ def build_app(options: AppOptions, folder: Path, device: Device | None = None) -
     from esrgan_gradio.video_tab import add_video_tab
     from esrgan_gradio.workspace import Workspace
 
+    if options.faces is not None:
+        check_face_model(options.faces.model)
     services = Services(
         options=options,
         workspace=Workspace(folder, options.max_bytes, options.keep_seconds),
-        device=device or Device(options.device, backend=options.backend),
+        device=device or Device(options.device, backend=options.backend, faces=options.faces),
         catalogue=Catalogue.of(options.models),
     )
     keep = options.keep_seconds

@@ -8,12 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from esrgan.errors import EngineError
+from esrgan.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from esrgan.weights import LoadedNetwork
     from esrgan_video.engine import Upscaler
     from esrgan_video.engine.options import DType
+    from esrgan_video.faces.options import FaceOptions
+    from esrgan_video.faces.restorer import FaceRestorer
 
 QUEUE = "device"
 """Gradio's name for the queue in which all requests that compute wait."""
@@ -35,11 +37,14 @@ class Device:
     Args:
         name: as for `EngineOptions.device`.
         backend: as for `esrgan upscale --backend`.
+        faces: what restores faces.
     """
 
-    def __init__(self, name: str, *, backend: str = "torch") -> None:
+    def __init__(self, name: str, *, backend: str = "torch", faces: FaceOptions | None = None) -> None:
         self._name = name
         self._backend = backend
+        self._face_options = faces
+        self._faces: FaceRestorer | None = None
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._networks: OrderedDict[str, LoadedNetwork] = OrderedDict()
@@ -95,6 +100,26 @@ class Device:
     def upscaler(self, source: str, tile: int | None = None) -> Upscaler:
         """The network of a name or path at work. Only for who has `taken` the device."""
         return _kept(self._upscalers, (source, tile), lambda: self.place(self.network(source), tile))
+
+    def faces(self, strength: float, upscaler: Upscaler) -> FaceRestorer | None:
+        """What restores faces beside `upscaler`, loaded if need be. Only for who has `taken` the device.
+
+        Args:
+            strength: 0 is not at all.
+            upscaler: tells where it runs.
+
+        Raises:
+            UsageError: faces are not on offer.
+        """
+        if not strength:
+            return None
+        if self._face_options is None:
+            raise UsageError("faces are not restored here: start the demo with --faces MODEL")
+        if self._faces is None:
+            from esrgan_video.faces.restorer import FaceRestorer
+
+            self._faces = FaceRestorer(self._face_options, upscaler.device)
+        return self._faces.with_strength(strength)
 
     def place(self, network: LoadedNetwork, tile: int | None = None, dtype: DType = "auto") -> Upscaler:
         """An upscaler that is not kept."""

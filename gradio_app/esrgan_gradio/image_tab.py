@@ -9,7 +9,7 @@ from esrgan_gradio.examples import example_pictures
 from esrgan_gradio.html import status
 from esrgan_gradio.pictures import MAX_SCALE, MIN_SCALE
 from esrgan_gradio.runs import run_picture
-from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, own_scale_script
+from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, face_slider, own_scale_script
 
 TILES: list[tuple[str, str | int]] = [
     ("Automatic", "auto"),
@@ -48,6 +48,7 @@ def add_image_tab(services: Services) -> None:
                     elem_id="image-scale",
                 )
                 tile = gr.Dropdown(TILES, value="auto", label="Tile", elem_id="image-tile")
+            faces = face_slider(services, "image-faces")
             run = gr.Button("Upscale image", variant="primary", elem_id="image-run")
             gr.Examples(
                 [[str(path)] for path in example_pictures(services.workspace.root / "examples")],
@@ -69,9 +70,9 @@ def add_image_tab(services: Services) -> None:
             state = gr.HTML(status(WAITING), elem_id="image-status", elem_classes="status", padding=False)
             download = gr.DownloadButton("Download PNG", interactive=False, elem_id="image-download")
 
-    def upscale(sent: object, name: object, scale: object, tile: object) -> tuple[Any, ...]:
+    def upscale(sent: object, name: object, scale: object, tile: object, faces: object) -> tuple[Any, ...]:
         with sentences():
-            done = run_picture(services, sent, name, scale, None if tile == "auto" else tile)
+            done = run_picture(services, sent, name, scale, None if tile == "auto" else tile, faces)
         return (
             (str(done.before), str(done.after)),
             status(done.summary, "done"),
@@ -80,7 +81,7 @@ def add_image_tab(services: Services) -> None:
 
     run.click(
         upscale,
-        [source, model, scale, tile],
+        [source, model, scale, tile, faces],
         [slider, state, download],
         show_progress_on=[state],
         **DEVICE_EVENT,

@@ -48,7 +48,7 @@ def served(options: AppOptions) -> Iterator[str]:
     from esrgan_gradio.theme import STYLE, make_theme
 
     with _own_folder() as folder:
-        device = Device(options.device, backend=options.backend)
+        device = Device(options.device, backend=options.backend, faces=options.faces)
         app = build_app(options, folder, device)
         from starlette.middleware import Middleware  # comes with gradio, whose absence is known by now
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from esrgan.errors import UsageError
 from esrgan_video.engine.backends.config import parse_backend
+from esrgan_video.faces.options import FaceOptions
 
 LOOPBACK = "127.0.0.1"
 
@@ -31,6 +32,8 @@ class AppOptions:
     """Weights that visitors may choose, names or files, the first one preselected; empty for all known names."""
     backend: str = "torch"
     """Library that runs networks, as for `esrgan upscale --backend`."""
+    faces: FaceOptions | None = None
+    """What restores faces where a visitor asks for it; by default nothing does."""
     device: str = "auto"
     """Where networks run, as for `EngineOptions.device`."""
     queue_size: int = 16

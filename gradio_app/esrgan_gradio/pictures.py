@@ -13,6 +13,7 @@ import torch
 from esrgan.errors import UsageError
 from esrgan_gradio.html import duration
 from esrgan_video.engine import Upscaler
+from esrgan_video.faces.restorer import FaceRestorer
 from esrgan_video.images import Pixels, StillImage, upscale_pixels, write_image
 from esrgan_video.size import OutputSize, resize
 
@@ -61,6 +62,17 @@ def checked_scale(scale: object) -> float | None:
     return float(scale)
 
 
+def checked_strength(strength: object) -> float:
+    """How much of restored faces a visitor wants.
+
+    Raises:
+        UsageError: not a number from 0 to 1.
+    """
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
+        raise UsageError(f"the strength for faces must be 0 (leave them) to 1, got {strength!r}")
+    return float(strength)
+
+
 def checked_tile(tile: object) -> int | None:
     """A tile side that a visitor sent; `None` leaves the choice to the engine, 0 keeps images whole.
 
@@ -76,7 +88,13 @@ def checked_tile(tile: object) -> int | None:
 
 
 def upscale_picture(
-    image: StillImage, upscaler: Upscaler, *, scale: float | None, folder: Path, stem: str
+    image: StillImage,
+    upscaler: Upscaler,
+    *,
+    scale: float | None,
+    folder: Path,
+    stem: str,
+    faces: FaceRestorer | None = None,
 ) -> PictureResult:
     """Upscale `image` as `esrgan upscale` does, and write what the page shows into `folder`.
 
@@ -84,7 +102,7 @@ def upscale_picture(
         EngineError: the network cannot run, or memory does not suffice.
     """
     began = time.monotonic()
-    pixels = upscale_pixels(image.pixels, upscaler, OutputSize(scale=scale))
+    pixels = upscale_pixels(image.pixels, upscaler, OutputSize(scale=scale), faces=faces)
     seconds = time.monotonic() - began
     large = replace(image, pixels=pixels)
     file = folder / f"{stem}_x{upscaler.scale if scale is None else scale:g}.png"

@@ -10,7 +10,7 @@ from pathlib import Path
 from esrgan.weights import LoadedNetwork
 from esrgan_gradio.blending import blended_picture, checked_alpha, chosen_network, contact_sheet
 from esrgan_gradio.errors import naming
-from esrgan_gradio.pictures import PictureResult, checked_scale, checked_tile, upscale_picture
+from esrgan_gradio.pictures import PictureResult, checked_scale, checked_strength, checked_tile, upscale_picture
 from esrgan_gradio.services import Services
 from esrgan_gradio.video_input import VideoRequest
 from esrgan_gradio.video_job import Limits, VideoJob
@@ -18,18 +18,21 @@ from esrgan_gradio.workspace import Upload
 from esrgan_video.images import StillImage, read_image
 
 
-def run_picture(services: Services, sent: object, name: object, scale: object, tile: object) -> PictureResult:
-    """Upscale an uploaded image.
+def run_picture(
+    services: Services, sent: object, name: object, scale: object, tile: object, faces: object = 0
+) -> PictureResult:
+    """Upscale an uploaded image, and restore the faces in it with the strength `faces`.
 
     Raises:
         EsrganError: see what is called.
     """
     source = services.catalogue.source(name)
-    factor, side = checked_scale(scale), checked_tile(tile)
+    factor, side, strength = checked_scale(scale), checked_tile(tile), checked_strength(faces)
     upload, image = _image(services, sent)
     with _job(services) as folder, services.device.lent():
         upscaler = services.device.upscaler(source, side)
-        return upscale_picture(image, upscaler, scale=factor, folder=folder, stem=upload.stem)
+        restorer = services.device.faces(strength, upscaler)
+        return upscale_picture(image, upscaler, scale=factor, folder=folder, stem=upload.stem, faces=restorer)
 
 
 def run_blend(

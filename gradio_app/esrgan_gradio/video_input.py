@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from esrgan.errors import MediaError, UsageError
-from esrgan_gradio.pictures import checked_scale
+from esrgan_gradio.pictures import checked_scale, checked_strength
 from esrgan_gradio.workspace import Upload, Workspace, borrow
 from esrgan_video.container import FORMATS, EncoderOptions, StreamPlan, TimeRange, VideoInfo, VideoReader, plan_streams
 from esrgan_video.inputs import VIDEO_SUFFIXES
@@ -53,9 +53,12 @@ class VideoRequest:
     """Only that much from the beginning; 0 is the whole video."""
     drop_unsupported: bool = False
     """Leave out streams that the container cannot hold."""
+    faces: float = 0
+    """Strength with which faces are restored; 0 leaves them as they are."""
 
     def __post_init__(self) -> None:
         checked_scale(self.scale)
+        checked_strength(self.faces)
         _one_of("codec", self.codec, (AUTOMATIC, *CODECS))
         _one_of("quality", self.quality, QUALITIES)
         _one_of("container", self.container, (AUTOMATIC, *CONTAINERS))

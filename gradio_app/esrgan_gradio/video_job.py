@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esrgan_gradio.device import Device
@@ -135,14 +135,16 @@ class VideoJob:
         upscaler = self._device.upscaler(self._source)
         scale = upscaler.scale if self._request.scale is None else self._request.scale
         target = self.folder / f"{self.upload.stem}_x{scale:g}{choice.suffix}"
+        faces = self._device.faces(self._request.faces, upscaler)
         self._began = time.monotonic()
         result = upscale_video(
             self.path,
             target,
             upscaler=upscaler,
-            options=self._request.options,
+            options=replace(self._request.options, faces=None if faces is None else faces.options),
             progress="none",
             watch=lambda progress: self._watch(progress, choice.info),
+            faces=faces,
         )
         self.snapshot = Snapshot(
             stage="running",

@@ -13,7 +13,7 @@ from esrgan_gradio.html import duration, status
 from esrgan_gradio.pictures import MAX_SCALE, MIN_SCALE
 from esrgan_gradio.preview import browser_copy
 from esrgan_gradio.runs import video_job
-from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, own_scale_script
+from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services, face_slider, own_scale_script
 from esrgan_gradio.video_input import AUTOMATIC, CODECS, CONTAINERS, QUALITIES, VideoRequest
 from esrgan_gradio.video_job import Snapshot, VideoJob
 from esrgan_gradio.video_plan import NO_PLAN, plan_page
@@ -65,6 +65,7 @@ def add_video_tab(services: Services) -> None:
                 drop = gr.Checkbox(
                     label="Leave out what does not fit", value=False, min_width=140, elem_id="video-drop"
                 )
+            faces = face_slider(services, "video-faces")
             with gr.Row(elem_classes="pair"):
                 run = gr.Button("Upscale video", variant="primary", elem_id="video-run")
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="video-stop")
@@ -95,7 +96,7 @@ def add_video_tab(services: Services) -> None:
                 elem_id="video-result",
             )
 
-    choices = [scale, codec, quality, container, trial, drop]
+    choices = [scale, codec, quality, container, trial, drop, faces]
     idle = (gr.update(interactive=True), gr.update(interactive=False))
 
     def show_plan(sent: Any, name: Any, *given: Any) -> str:
@@ -157,7 +158,7 @@ def add_video_tab(services: Services) -> None:
 
 
 def _fields(given: tuple[Any, ...]) -> dict[str, Any]:
-    names = ("scale", "codec", "quality", "container", "trial_seconds", "drop_unsupported")
+    names = ("scale", "codec", "quality", "container", "trial_seconds", "drop_unsupported", "faces")
     return dict(zip(names, given, strict=True))
 
 

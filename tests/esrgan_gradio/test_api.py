@@ -104,6 +104,8 @@ def test_a_cancelled_video_frees_the_device(client, clip, photo):
         ({"model": "/etc/passwd"}, "There is no model '/etc/passwd' here; choose one of default, tiny-a, tiny-b."),
         ({"scale": 0}, "The output scale must be 1 to 8, got 0."),
         ({"scale": "large"}, "The output scale must be 1 to 8, got 'large'."),
+        ({"faces": 2}, "The strength for faces must be 0 (leave them) to 1, got 2."),
+        ({"faces": 0.5}, "Faces are not restored here: start the demo with --faces MODEL."),
         ({"tile": 3}, "The tile must be 0 (whole image) or 32 to 4096 pixels, got 3."),
     ],
 )
@@ -139,7 +141,7 @@ def call(app: str, endpoint: str, data: list[Any]) -> str:
 @pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
 @pytest.mark.parametrize("path", ["/etc/passwd", f"{os.sep}proc{os.sep}self{os.sep}environ"])
 def test_a_path_from_elsewhere_is_refused(app, path, meta):
-    answer = call(app, "upscale_image", [{"path": path, **meta}, "default", None, None])
+    answer = call(app, "upscale_image", [{"path": path, **meta}, "default", None, None, 0])
     assert answer.startswith("event: error")
     assert "was not uploaded by a user" in answer or "must be an uploaded file" in answer
 
@@ -147,7 +149,7 @@ def test_a_path_from_elsewhere_is_refused(app, path, meta):
 @pytest.mark.parametrize("address", ["http://example.com/a.png", "HTTPS://example.com/a.png"])
 def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
     file = {"path": address, "meta": {"_type": "gradio.FileData"}}
-    answer = httpx.post(f"{app}gradio_api/call/upscale_image", json={"data": [file, "default", None, None]})
+    answer = httpx.post(f"{app}gradio_api/call/upscale_image", json={"data": [file, "default", None, None, 0]})
     assert answer.status_code == 400
     assert answer.json()["detail"] == "files must be uploaded; addresses are not fetched here"
 

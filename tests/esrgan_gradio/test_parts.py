@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -27,13 +28,16 @@ from esrgan_gradio.html import duration, status, table
 from esrgan_gradio.options import AppOptions
 from esrgan_gradio.pictures import resized, upscale_picture
 from esrgan_gradio.preview import browser_copy
+from esrgan_gradio.runs import run_picture
 from esrgan_gradio.services import Services
 from esrgan_gradio.still import quarter_turns
 from esrgan_gradio.video_input import AUTOMATIC, VideoRequest, choose
 from esrgan_gradio.video_job import Limits, VideoJob
 from esrgan_gradio.video_plan import plan_page
 from esrgan_gradio.workspace import Workspace
+from esrgan_video import FaceOptions, upscale_image
 from esrgan_video.images import StillImage
+from face_tools import BrightDetector, face_folder, face_picture, stand_in, write_restorer
 from network_tools import small_rrdb
 
 
@@ -481,3 +485,29 @@ def test_a_plan_says_what_becomes_of_transparency(workspace, tmp_path, tiny, con
     clip = write_clip(tmp_path / "a.mov", Clip(codec="prores_ks", pix_fmt="yuva444p10le", options={}, times=range(2)))
     page = plan_page(services_for(workspace, tiny), sent(workspace, clip), 2, VideoRequest(container=container))
     assert f"Its transparency {fate}" in page
+
+
+def test_faces_are_those_of_the_command_and_strength_is_the_visitors(workspace, tmp_path, tiny, monkeypatch):
+    model = write_restorer(tmp_path / "darker.pth", scale=4, added=-0.3)
+    options = FaceOptions(model=str(model), folder=face_folder(tmp_path / "faces"))
+    monkeypatch.setattr("esrgan_video.faces.restorer.FaceDetector", lambda *_: BrightDetector())
+    services = replace(services_for(workspace, tiny), device=Device("cpu", faces=options))
+    source, expected = tmp_path / "face.png", tmp_path / "expected.png"
+    Image.fromarray(face_picture(60, 80, (20, 10, 60, 50))).save(source)
+    upload, name = sent(workspace, source), services.catalogue.default
+    results = {}
+    for strength in (0, 0.5, 1):
+        done = run_picture(services, upload, name, None, None, strength)
+        results[strength] = np.asarray(Image.open(done.file)).astype(int)
+        faces = stand_in(model, tmp_path / "faces", strength=strength)
+        upscale_image(source, expected, upscaler=services.device.upscaler(str(tiny[0])), faces=faces)
+        assert np.array_equal(results[strength], np.asarray(Image.open(expected)))
+    assert np.abs(results[1] - results[0]).max() > np.abs(results[0.5] - results[0]).max() > 10
+
+    clip = write_clip(tmp_path / "a.mkv", Clip(codec="ffv1", options={}, pix_fmt="yuv444p", times=range(3)))
+    job = make_job(workspace, services.device, clip, tiny, faces=0.5, codec="FFV1 (lossless)", container="mkv")
+    job.start()
+    while job.wait(1):
+        pass
+    assert job.error is None
+    assert job.result.frames == 3

@@ -82,6 +82,7 @@ def _run(
     die_in_file: int | None = None,
     file_limit: int | None = None,
     batch: int = 4,
+    faces: dict[str, Any] | None = None,
     **options: Any,
 ) -> int:
     """One run, in the child.
@@ -95,6 +96,7 @@ def _run(
         die_in_file: die by SIGKILL when so many packets of the video are in the final file.
         file_limit: bytes that a file may have: what stands in for a full disk.
         batch: frames in one.
+        faces: for `face_tools.stand_in`: faces are restored.
         **options: for `VideoOptions`.
     """
     import resource
@@ -127,13 +129,17 @@ def _run(
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    restorer = None if faces is None else _restorer(**faces)
     try:
         result = upscale_video(
             source,
             target,
             upscaler=Paced(),
-            options=VideoOptions(encoder=EncoderOptions(**encoder), **options),
+            options=VideoOptions(
+                encoder=EncoderOptions(**encoder), faces=None if restorer is None else restorer.options, **options
+            ),
             progress="none",
+            faces=restorer,
         )
     except EsrganError as error:
         _say(error=one_line(error))
@@ -143,6 +149,12 @@ def _run(
         return 130
     _say(frames=result.frames, resumed=result.resumed_frames)
     return 0
+
+
+def _restorer(model: str, folder: str, **options: Any) -> Any:
+    from face_tools import stand_in
+
+    return stand_in(Path(model), Path(folder), **options)
 
 
 def _die_at(count: int) -> None:

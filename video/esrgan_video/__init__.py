@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from esrgan_video.engine import EngineOptions as EngineOptions
     from esrgan_video.engine import Upscaler as Upscaler
+    from esrgan_video.faces.options import FaceOptions as FaceOptions
+    from esrgan_video.faces.restorer import FaceRestorer as FaceRestorer
     from esrgan_video.images import upscale_image as upscale_image
     from esrgan_video.options import VideoOptions as VideoOptions
     from esrgan_video.pipeline import upscale_video as upscale_video
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "EngineOptions": "esrgan_video.engine",
+    "FaceOptions": "esrgan_video.faces.options",
+    "FaceRestorer": "esrgan_video.faces.restorer",
     "OutputSize": "esrgan_video.size",
     "Upscaler": "esrgan_video.engine",
     "VideoOptions": "esrgan_video.options",
@@ -26,7 +30,16 @@ _HOMES = {
     "upscale_video": "esrgan_video.pipeline",
 }
 
-__all__ = ["EngineOptions", "OutputSize", "Upscaler", "VideoOptions", "upscale_image", "upscale_video"]
+__all__ = [
+    "EngineOptions",
+    "FaceOptions",
+    "FaceRestorer",
+    "OutputSize",
+    "Upscaler",
+    "VideoOptions",
+    "upscale_image",
+    "upscale_video",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from esrgan.errors import UsageError
 from esrgan_video.container.encoder import EncoderOptions
 from esrgan_video.container.fields import Deinterlace
 from esrgan_video.container.timing import TimeRange
+from esrgan_video.faces.options import FaceOptions
 from esrgan_video.pipes.names import PipeFormat
 from esrgan_video.size import OutputSize
 
@@ -47,6 +48,8 @@ class VideoOptions:
     """Leave out streams that the container cannot hold instead of refusing."""
     color_fix: bool = False
     """Give the result the low frequencies of the input, for networks that tint or shift brightness."""
+    faces: FaceOptions | None = None
+    """Find faces and restore them with a network of their own; by default they are upscaled as all else is."""
     compare: bool = False
     """Show the input, enlarged by plain bicubic, in the left half of the picture, and the result in the right one."""
     reuse: bool = field(default=True, metadata=_NO_EFFECT)

@@ -20,6 +20,8 @@ from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.engine import Upscaler
 from esrgan_video.engine.remembering import RememberingUpscaler, TileMemory
+from esrgan_video.faces.restorer import FaceRestorer
+from esrgan_video.faces.video import VideoFaces
 from esrgan_video.frame_target import FrameTarget
 from esrgan_video.options import VideoOptions
 from esrgan_video.prefetch import Drain, Prefetch
@@ -81,6 +83,7 @@ def upscale_video(
     options: VideoOptions | None = None,
     progress: ProgressMode = "auto",
     watch: Callable[[VideoProgress], None] | None = None,
+    faces: FaceRestorer | None = None,
 ) -> VideoResult:
     """Upscale a video file: every frame at its exact time, all other streams copied, colour and tags kept.
 
@@ -98,6 +101,7 @@ def upscale_video(
         options: size, encoder, range and what else there is to choose.
         progress: how progress is shown on standard error.
         watch: called after each batch, in the thread of the caller. What it raises ends the run.
+        faces: what restores faces, if it is loaded already; `options.faces` must be its options.
 
     Raises:
         UsageError: a path, an option or a combination that cannot work, another run at work on the same output, or an
@@ -117,7 +121,7 @@ def upscale_video(
             remembering = RememberingUpscaler(upscaler) if options.reuse and isinstance(upscaler, Upscaler) else None
             tiles = TileMemory() if remembering is None else remembering.memory
             transform = frame_transform(
-                reader, (width, height), output.layout, output.colour, options, remembering or upscaler
+                reader, (width, height), output.layout, output.colour, options, remembering or upscaler, faces
             )
             resumed = sum(part.frames for part in output.finished.values())
             with _Reporter(reader, resumed, tiles, progress, watch) as reporter:
@@ -145,8 +149,11 @@ def frame_transform(
     colour: Colour,
     options: VideoOptions,
     upscaler: PlanningUpscaler,
+    faces: FaceRestorer | None = None,
 ) -> FrameTransform:
     """What happens to the frames of `reader` on their way to frames of `size`, `layout` and `colour`."""
+    if options.faces is not None and faces is None:
+        faces = FaceRestorer(options.faces, upscaler.device)
     return FrameTransform(
         upscaler=upscaler,
         layout=layout,
@@ -157,6 +164,7 @@ def frame_transform(
         comparison=Comparison.displayed_by(reader.info.display_matrix) if options.compare else None,
         reuse=options.reuse,
         color_fix=options.color_fix,
+        faces=None if faces is None else VideoFaces(faces),
     )
 
 
@@ -175,7 +183,7 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
     with Prefetch(reader.frames(), ahead) as frames, Drain(encode, _QUEUED_BATCHES) as sink:
         for index, part in enumerate(cut(frames, output.part_frames)):
             if index in output.finished:
-                decoded += _pass_over(part, output.finished[index])
+                decoded += _pass_over(part, output.finished[index], transform)
                 continue
             for group in transform.groups(part):
                 decoded += len(group)
@@ -186,13 +194,16 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
     output.complete(decoded, reader.damaged_packets)
 
 
-def _pass_over(frames: Iterator[Frame], segment: Segment) -> int:
+def _pass_over(frames: Iterator[Frame], segment: Segment, transform: FrameTransform) -> int:
     """Use up the frames of a finished segment; returns their number.
 
     Raises:
         MediaError: they are not those that the segment was made of.
     """
-    times = [frame.pts for frame in frames]
+    times = []
+    for frame in frames:
+        times.append(frame.pts)
+        transform.pass_over(frame)
     if (len(times), times[0], times[-1]) != (segment.frames, segment.first, segment.last):
         raise MediaError(
             f"frames {segment.frames}, {segment.first} to {segment.last}, of an earlier run are now {len(times)}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,8 @@ class Picture[S]:
     """The first frame that showed it."""
     planes: tuple[Tensor, ...] | None = None
     """Of the result, as in `UpscaledGroup`; `None` until it was computed."""
+    faces: tuple[Hashable, ...] = ()
+    """What is to be restored in it: the same picture with other faces has another result."""
 
     @property
     def result(self) -> tuple[Tensor, ...]:
@@ -77,24 +79,28 @@ class RecentPictures[S]:
         self._same = same
         self._pictures: deque[Picture[S]] = deque(maxlen=max(1, min(_MOST_PICTURES, _MEMORY // result_bytes)))
 
-    def of(self, frame: S) -> Picture[S]:
-        """The picture that `frame` shows; it is the most recent one from now on."""
-        picture = next((known for known in self._pictures if self._same(known.source, frame)), None)
+    def of(self, frame: S, faces: tuple[Hashable, ...] = ()) -> Picture[S]:
+        """The picture that `frame` shows, in which `faces` are restored; it is the most recent one from now on."""
+        picture = next(
+            (known for known in self._pictures if known.faces == faces and self._same(known.source, frame)), None
+        )
         if picture is None:
-            picture = Picture(frame)
+            picture = Picture(frame, faces=faces)
         else:
             self._pictures.remove(picture)
         self._pictures.appendleft(picture)
         return picture
 
 
-def picture_finder(*, reuse: bool, layout: PixelLayout, height: int, width: int) -> Callable[[Frame], Picture[Frame]]:
-    """What finds the picture that a frame shows, for results of this layout and size.
+def picture_finder(
+    *, reuse: bool, layout: PixelLayout, height: int, width: int
+) -> Callable[[Frame, tuple[Hashable, ...]], Picture[Frame]]:
+    """What finds the picture that a frame with its faces shows, for results of this layout and size.
 
     Without `reuse`, every frame shows a picture of its own.
     """
     if not reuse:
-        return Picture
+        return lambda frame, faces: Picture(frame, faces=faces)
     samples = sum(rows * columns for rows, columns in layout.plane_shapes(height, width))
     return RecentPictures(shows_the_same, result_bytes=samples * np.dtype(layout.dtype).itemsize).of
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from esrgan_video.container.frame import Plane
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.reuse import FrameGroup, Picture, picture_finder
 from esrgan_video.size import resize
+
+if TYPE_CHECKING:
+    from esrgan_video.faces.blend import RestoredFace
+    from esrgan_video.faces.video import VideoFaces
 
 _LONGEST_GROUP = 8
 """Times the frames that go through at once: how long a group may grow while frames show what was there before."""
@@ -75,6 +80,8 @@ class FrameTransform:
     """How input and result share the picture; by default the result has it alone."""
     reuse: bool = True
     """Whether a frame that shows what one of the last few showed gets that one's pixels."""
+    faces: VideoFaces | None = None
+    """What finds and restores the faces; by default they are upscaled as all else is."""
     full_batches: bool | None = None
     """Whether a batch that would be short is filled up, so that all have one shape; by default on all devices but the
     CPU: GPU libraries choose their way of computing by the shape, and round differently. With one shape for all, a
@@ -90,20 +97,30 @@ class FrameTransform:
     def groups(self, frames: Iterator[Frame]) -> Iterator[FrameGroup]:
         """Consecutive frames of equal size, layout and colour, with as many new pictures as go through at once.
 
-        A picture is computed with the first group that has it, so groups must be upscaled in this order.
+        A picture is computed with the first group that has it, so groups must be upscaled in this order. Faces are
+        looked for here, a few frames ahead.
+
+        Args:
+            frames: of one part of the output: faces are followed within it.
         """
         picture_of = picture_finder(reuse=self.reuse, layout=self.layout, height=self.height, width=self.width)
         group = FrameGroup()
         limit = 1
-        for frame in frames:
+        followed = ((frame, ()) for frame in frames) if self.faces is None else self.faces.follow(frames)
+        for frame, faces in followed:
             if group and (_is_full(group, limit) or not _alike(group.frames[0], frame)):
                 yield group
                 group = FrameGroup()
             if not group:
                 limit = self.batch_for(frame)
-            group.add(frame, picture_of(frame))
+            group.add(frame, picture_of(frame, faces))
         if group:
             yield group
+
+    def pass_over(self, frame: Frame) -> None:
+        """Take note of a frame of a part that is done already: faces of the next part may go on from it."""
+        if self.faces is not None:
+            self.faces.pass_over(frame)
 
     @torch.inference_mode()
     def __call__(self, group: FrameGroup) -> UpscaledGroup:
@@ -126,10 +143,18 @@ class FrameTransform:
             if alpha is not None:
                 spread_visible(colours, picture.source.planes[-1])
         inside, beyond = split_gamut(rgb)
+        faces = self._restored_faces(inside, pictures)
         large = self.upscaler(self._filled_up(inside, first))  # (N or more, 3, sH, sW)
         for index, picture in enumerate(pictures):  # one by one: a frame of the output may be large
             one = slice(index, index + 1)
-            picture.planes = self._finish(large[one], inside[one], beyond[one], alphas[index], first)
+            picture.planes = self._finish(large[one], inside[one], beyond[one], alphas[index], first, faces[index])
+
+    def _restored_faces(self, inside: Tensor, pictures: list[Picture[Frame]]) -> Sequence[Sequence[RestoredFace]]:
+        """The faces of each picture, restored together."""
+        if self.faces is None:
+            return [()] * len(pictures)
+        wanted = [picture.faces for picture in pictures]
+        return self.faces.restorer.restore(inside, wanted, color_fix=self.color_fix)  # type: ignore[arg-type]
 
     def _large_alphas(self, pictures: list[Picture[Frame]]) -> list[Tensor | None]:
         """Opacity of each picture at its final size, `(1, 1, height, width)` in 0..1; `None` where there is none."""
@@ -164,11 +189,18 @@ class FrameTransform:
         return filled_up(batch, self.batch_for(source)) if full else batch
 
     def _finish(
-        self, large: Tensor, inside: Tensor, beyond: Tensor, alpha: Tensor | None, source: Frame
+        self,
+        large: Tensor,
+        inside: Tensor,
+        beyond: Tensor,
+        alpha: Tensor | None,
+        source: Frame,
+        faces: Sequence[RestoredFace],
     ) -> tuple[Tensor, ...]:
         """The network's output at its final size, as code values."""
         size = (self.height, self.width)
-        rgb = at_final_size(large, inside, beyond, size, grey=source.layout.model == "grey", color_fix=self.color_fix)
+        grey = source.layout.model == "grey"
+        rgb = at_final_size(large, inside, beyond, size, grey=grey, color_fix=self.color_fix, faces=faces)
         if self.comparison is not None:
             rgb = self.comparison(inside + beyond, rgb)
         return from_rgb(
@@ -187,7 +219,14 @@ def filled_up(batch: Tensor, count: int) -> Tensor:
 
 
 def at_final_size(
-    large: Tensor, inside: Tensor, beyond: Tensor | None, size: tuple[int, int], *, grey: bool, color_fix: bool
+    large: Tensor,
+    inside: Tensor,
+    beyond: Tensor | None,
+    size: tuple[int, int],
+    *,
+    grey: bool,
+    color_fix: bool,
+    faces: Sequence[RestoredFace] = (),
 ) -> Tensor:
     """What becomes of the network's output for one picture, in every front end.
 
@@ -199,6 +238,7 @@ def at_final_size(
         size: rows and columns of the result.
         grey: whether the input has no colour. A network may tint it.
         color_fix: whether the result gets the low frequencies of the input.
+        faces: what goes over it.
 
     Returns:
         `(1, 3, *size)`; in 0..1 but for what `beyond` adds.
@@ -207,6 +247,8 @@ def at_final_size(
     rgb = resize(large, *size).contiguous()
     if color_fix:
         rgb = match_low_frequencies(rgb, inside)
+    for face in faces:
+        face.paste(rgb, (inside.shape[-2], inside.shape[-1]))
     if beyond is not None:
         rgb = rgb.clamp_(0, 1)
         if beyond.any():  # most frames have nothing there, and a pass over a large result takes time

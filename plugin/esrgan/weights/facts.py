@@ -32,6 +32,8 @@ class NetworkFacts:
     """Whether bfloat16 is known to be safe for this architecture."""
     config: Mapping[str, int | str | bool]
     """Constructor arguments that rebuild the network; empty for a network of spandrel's."""
+    face_side: int | None = None
+    """Height and width of the aligned face that the network restores; `None` where it takes any image."""
 
 
 @dataclass(frozen=True)

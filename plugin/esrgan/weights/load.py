@@ -41,6 +41,26 @@ def load_network(source: str | os.PathLike[str] = "default", *, progress: Progre
         raise WeightsError(f"{path}: {error}") from error
 
 
+def load_face_network(path: str | os.PathLike[str]) -> LoadedNetwork:
+    """Load a network that takes an aligned face: one that restores faces, or any that upscales images.
+
+    Args:
+        path: of the weights file.
+
+    Returns:
+        As `load_network`; `facts.face_side` tells the two kinds apart.
+
+    Raises:
+        UsageError: there is no such file.
+        WeightsError: the file cannot be read or is refused.
+    """
+    state = read_state_dict(path)
+    try:
+        return _network(state, faces=True)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
 def network_from_state_dict(state: Mapping[str, Tensor]) -> LoadedNetwork:
     """The network that named tensors of any known layout belong to; the tensors are copied.
 
@@ -55,16 +75,16 @@ def network_from_state_dict(state: Mapping[str, Tensor]) -> LoadedNetwork:
     return _network({key: tensor.detach().clone() for key, tensor in strip_prefixes(state).items()})
 
 
-def _network(state: Mapping[str, Tensor]) -> LoadedNetwork:
+def _network(state: Mapping[str, Tensor], *, faces: bool = False) -> LoadedNetwork:
     layout = detect(state)
     if layout is None:
-        return load_other(state)
+        return load_other(state, faces=faces)
     try:
         canonical = to_canonical(state, layout)
     except ForeignKeysError as error:
         # Another architecture may contain an RRDB trunk; if none does, the foreign key is the mistake.
         try:
-            return load_other(state)
+            return load_other(state, faces=faces)
         except WeightsError:
             raise error from None
     return build_network(canonical, layout)

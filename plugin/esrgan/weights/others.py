@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FACE_SIDE = 512
+"""Height and width of the faces that all networks of this kind were trained on."""
+
 _OWN = ("ESRGAN", "Compact")
 """Architectures of spandrel that we read ourselves, more strictly."""
+
+_CENTRED: Mapping[str, Mapping[str, bool]] = {
+    "GFPGAN": {"return_rgb": False, "randomize_noise": False},
+    "CodeFormer": {},
+}
+"""Face networks that work on -1..1, with the arguments of a call. GFPGAN draws new noise each time unless told to take
+what its weights file holds: the same face would look different in each frame of a video."""
 
 _LARGE_NUMBER = re.compile(r"\d{5}")
 
@@ -43,17 +55,34 @@ class SpandrelNetwork(nn.Module):
     def __init__(self, descriptor: ImageModelDescriptor[nn.Module]) -> None:
         super().__init__()
         self.inner = descriptor.model
+        self.architecture = descriptor.architecture.id
         self._descriptor = descriptor
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network in evaluation mode, without gradients."""
-        output: Tensor = self._descriptor(x)
+        output = self._run(x)
         # spandrel computes in inference mode, whose tensors could not be changed in place outside it.
         return output if torch.is_inference_mode_enabled() else output.clone()
 
+    def _run(self, x: Tensor) -> Tensor:
+        output: Tensor = self._descriptor(x)
+        return output
 
-def load_other(state: Mapping[str, Tensor]) -> LoadedNetwork:
+
+class CentredNetwork(SpandrelNetwork):
+    """A network that was trained on -1..1, which spandrel leaves to its caller, behind 0..1."""
+
+    def _run(self, x: Tensor) -> Tensor:
+        image: Tensor = self.inner(x * 2 - 1, **_CENTRED[self.architecture])[0]
+        return ((image + 1) / 2).clamp_(0, 1)
+
+
+def load_other(state: Mapping[str, Tensor], *, faces: bool = False) -> LoadedNetwork:
     """The network of another architecture than ours.
+
+    Args:
+        state: its tensors.
+        faces: take networks that restore aligned faces as well.
 
     Raises:
         WeightsError: spandrel is not installed, does not know the names, cannot load the tensors, or
@@ -79,7 +108,12 @@ def load_other(state: Mapping[str, Tensor]) -> LoadedNetwork:
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise WeightsError(f"{name} needs a mask besides the image: only networks from image to image are used here")
     if descriptor.purpose == "FaceSR":
-        raise WeightsError(f"{name} restores aligned faces: only networks for whole images are used here")
+        if not faces:
+            raise WeightsError(
+                f"{name} restores aligned faces: only networks for whole images are used here; for the faces in them "
+                "there is --faces"
+            )
+        return LoadedNetwork(_wrapped(descriptor), replace(_facts(descriptor), face_side=FACE_SIDE))
     if descriptor.size_requirements.square:
         raise WeightsError(f"{name} takes square images only: such networks are not used here")
     if descriptor.tiling != spandrel.ModelTiling.SUPPORTED:
@@ -95,11 +129,16 @@ def _registry() -> ArchRegistry:
     ]
     registry = spandrel.ArchRegistry()
     registry.add(*others)
+    with contextlib.suppress(ImportError):  # CodeFormer and others, whose licences forbid commercial use
+        from spandrel_extra_arches import EXTRA_REGISTRY
+
+        registry.add(*EXTRA_REGISTRY.architectures("detection"))
     return registry
 
 
 def _wrapped(descriptor: ImageModelDescriptor[nn.Module]) -> SpandrelNetwork:
-    network = SpandrelNetwork(descriptor)
+    kind = CentredNetwork if descriptor.architecture.id in _CENTRED else SpandrelNetwork
+    network = kind(descriptor)
     network.eval().requires_grad_(False)
     return network
 

@@ -211,7 +211,7 @@ def resolve(
         return Path(text)
     entry = find_model(text, models) if is_bare else None
     if entry is not None:
-        return _file_of(entry, progress, opener)
+        return file_of(entry, progress, opener)
     if text and _exists(text):
         return Path(text)
     raise UsageError(_not_found(text, models, is_bare=is_bare))
@@ -224,7 +224,12 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _file_of(entry: ModelEntry, progress: ProgressMode, opener: Opener) -> Path:
+def file_of(entry: ModelEntry, progress: ProgressMode = "auto", opener: Opener = open_https) -> Path:
+    """The file of an entry, downloaded if need be.
+
+    Raises:
+        WeightsError: it cannot be downloaded, is not the one expected, or is missing from the installation.
+    """
     if entry.address is None or entry.sha256 is None:
         file = _SHIPPED_FOLDER / entry.file
         if not file.is_file():

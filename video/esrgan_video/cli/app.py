@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from esrgan.errors import MissingExtraError
@@ -39,6 +40,10 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
         help="offer these weights only, names or files; repeat it (default: all known names)",
     )
     work.add_argument("--backend", default="torch", help=BACKEND_HELP)
+    work.add_argument(
+        "--faces", metavar="MODEL", help="let visitors have faces restored with this network, see `esrgan upscale`"
+    )
+    work.add_argument("--face-dir", type=Path, help="folder with the files of its detector")
     work.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--queue-size", type=int, default=16, help="requests that may wait (default: %(default)s)")
@@ -58,6 +63,8 @@ def run(given: argparse.Namespace) -> int:
         from esrgan_gradio import AppOptions, launch_app
     except ImportError as error:
         raise MissingExtraError("the browser demo", "gradio") from error
+    from esrgan_video.faces.options import FaceOptions
+
     options = AppOptions(
         host=given.host,
         port=given.port,
@@ -65,6 +72,7 @@ def run(given: argparse.Namespace) -> int:
         open_browser=given.open_browser,
         models=tuple(given.models),
         backend=given.backend,
+        faces=None if given.faces is None else FaceOptions(model=given.faces, folder=given.face_dir),
         device=given.device,
         queue_size=given.queue_size,
         max_upload_mb=given.max_upload_mb,

@@ -22,6 +22,8 @@ from esrgan_video.pipes.names import PIPE, path_of
 if TYPE_CHECKING:
     from esrgan.weights import LoadedNetwork
     from esrgan_video.engine import EngineOptions, Upscaler
+    from esrgan_video.faces.options import FaceOptions
+    from esrgan_video.faces.restorer import FaceRestorer
     from esrgan_video.options import VideoOptions
     from esrgan_video.size import OutputSize
 
@@ -31,6 +33,9 @@ DTYPE_HELP = (
     "precision of the convolutions; int8, with --backend openvino, is for RRDBNet: it is calibrated on some frames of "
     "the input, and its PSNR against float32 there is printed (default: %(default)s)"
 )
+FACE_NAMES = ("GFPGANv1.4", "GFPGANv1.3", "CodeFormer")
+"""Restorers that are known by name, the usual one first: those of `esrgan.weights.face_files`, which loads torch."""
+
 DEFAULT_FOLDER = Path("results")
 """Where results go when no output is named, as in Real-ESRGAN."""
 
@@ -46,6 +51,7 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
     parser.set_defaults(run=run)
     _add_files(parser.add_argument_group("files"))
     _add_model(parser.add_argument_group("model and size"))
+    _add_faces(parser.add_argument_group("faces"))
     _add_engine(parser.add_argument_group("engine"))
     _add_video(parser.add_argument_group("video"))
 
@@ -113,6 +119,45 @@ def _add_model(group: Any) -> None:
         action="store_true",
         help="give the result the low frequencies of the input, for networks that tint or shift brightness",
     )
+
+
+def _add_faces(group: Any) -> None:
+    group.add_argument(
+        "--faces",
+        metavar="MODEL",
+        help=f"restore faces with this network: a weights file, or one of {', '.join(FACE_NAMES)}",
+    )
+    group.add_argument(
+        "--face-enhance",
+        "--face_enhance",
+        dest="faces",
+        action="store_const",
+        const=FACE_NAMES[0],
+        help=f"the same as --faces {FACE_NAMES[0]}",
+    )
+    group.add_argument("--face-strength", type=float, help="share of the restored face, 0 to 1 (default: 1)")
+    group.add_argument(
+        "--face-min-size", type=int, help="leave smaller faces alone, in pixels of the input (default: 16)"
+    )
+    group.add_argument(
+        "--face-only-center",
+        "--only-center",
+        "--only_center_face",
+        action="store_true",
+        default=None,
+        help="restore only the face nearest to the centre",
+    )
+    group.add_argument(
+        "--face-detector",
+        choices=("mobilenet", "resnet50"),
+        help="network that finds faces: the small, fast one (default), or the large one",
+    )
+    group.add_argument(
+        "--face-mask",
+        choices=("soft", "parse"),
+        help="where the restored face is used: a soft oval (default), or only what a parser takes for face",
+    )
+    group.add_argument("--face-dir", type=Path, help="folder with the files of detector, parser and named restorers")
 
 
 def _add_engine(group: Any) -> None:
@@ -204,6 +249,17 @@ _ONE_OR_MANY = (".gif", ".apng")
 """Outputs that are written as animations are, also where there is one frame."""
 
 
+_FACE_CHOICES = {
+    "strength": "face_strength",
+    "min_size": "face_min_size",
+    "only_center": "face_only_center",
+    "detector": "face_detector",
+    "mask": "face_mask",
+    "folder": "face_dir",
+}
+"""Fields of `FaceOptions` and the options that set them."""
+
+
 @dataclass(frozen=True)
 class _Job:
     source: Path
@@ -214,6 +270,7 @@ class _Job:
 def run(given: argparse.Namespace) -> int:
     """Run the command; one failed input among several does not stop the others."""
     from esrgan_video.engine import Upscaler
+    from esrgan_video.faces.restorer import FaceRestorer
     from esrgan_video.size import OutputSize
 
     if given.json and not given.dry_run:
@@ -234,14 +291,18 @@ def run(given: argparse.Namespace) -> int:
         upscaler.precision,
         upscaler.backend,
     )
+    faces = None if video.faces is None or given.dry_run else FaceRestorer(video.faces, upscaler.device)
 
     if given.dry_run:
         return _forecast(jobs, given, upscaler, video)
     images = [job for job in jobs if not job.is_video]
     videos = [job for job in jobs if job.is_video]
-    failures = _run_images(images, given, upscaler, size)
+    failures = _run_images(images, given, upscaler, size, faces)
     for job in videos:
-        failures += _attempt(lambda job=job: _run_video(job, given, upscaler, video), alone=len(jobs) == 1)  # type: ignore[misc]
+        failures += _attempt(
+            lambda job=job: _run_video(job, given, upscaler, video, faces),  # type: ignore[misc]
+            alone=len(jobs) == 1,
+        )
     if engine.calibration is not None:
         found = engine.calibration
         sys.stderr.write(f"esrgan: int8: {found.psnr(upscaler):.1f} dB against float32 in {len(found.crops)} frames\n")
@@ -275,7 +336,13 @@ def _print_forecast(job: _Job, given: argparse.Namespace, upscaler: Upscaler, op
     sys.stdout.write(json.dumps(record) + "\n" if as_lines else table)
 
 
-def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upscaler, size: OutputSize) -> int:
+def _run_images(
+    jobs: Sequence[_Job],
+    given: argparse.Namespace,
+    upscaler: Upscaler,
+    size: OutputSize,
+    faces: FaceRestorer | None,
+) -> int:
     from esrgan_video.images import upscale_image
 
     failures = 0
@@ -292,6 +359,7 @@ def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upsca
                     quality=given.quality,
                     compare=given.compare,
                     color_fix=given.color_fix,
+                    faces=faces,
                 ),
                 alone=len(jobs) == 1,
             )
@@ -301,10 +369,14 @@ def _run_images(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upsca
     return failures
 
 
-def _run_video(job: _Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
+def _run_video(
+    job: _Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions, faces: FaceRestorer | None
+) -> None:
     from esrgan_video.pipeline import upscale_video
 
-    result = upscale_video(job.source, job.target, upscaler=upscaler, options=options, progress=given.progress)
+    result = upscale_video(
+        job.source, job.target, upscaler=upscaler, options=options, progress=given.progress, faces=faces
+    )
     _log.info("%d frames in %.1f s, %.2f frames/s", result.frames, result.seconds, result.frames / result.seconds)
     if job.target != PIPE:
         sys.stdout.write(f"{job.target}\n")
@@ -386,7 +458,20 @@ def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
         compare=given.compare,
         reuse=given.reuse,
         color_fix=given.color_fix,
+        faces=_face_options(given),
     )
+
+
+def _face_options(given: argparse.Namespace) -> FaceOptions | None:
+    from esrgan_video.faces.options import FaceOptions
+
+    chosen = {field: value for field, name in _FACE_CHOICES.items() if (value := getattr(given, name)) is not None}
+    if given.faces is not None:
+        return FaceOptions(model=given.faces, **chosen)
+    if chosen:
+        first = _FACE_CHOICES[next(iter(chosen))].replace("_", "-")
+        raise UsageError(f"--{first} is for faces: name what restores them with --faces MODEL (or --face-enhance)")
+    return None
 
 
 def _encoder_options(given: argparse.Namespace) -> Any:

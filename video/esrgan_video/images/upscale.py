@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from esrgan_video.images.writing import check_quality, check_target, write_image
 from esrgan_video.protocol import BatchUpscaler
 from esrgan_video.size import OutputSize, resize
 
+if TYPE_CHECKING:
+    from esrgan_video.faces.restorer import FaceRestorer
+
 
 def upscale_image(
     source: str | os.PathLike[str],
@@ -31,6 +35,7 @@ def upscale_image(
     lossless: bool = False,
     compare: bool = False,
     color_fix: bool = False,
+    faces: FaceRestorer | None = None,
 ) -> StillImage:
     """Upscale one image file into another; what cannot succeed is refused before the network runs.
 
@@ -43,6 +48,7 @@ def upscale_image(
         lossless: WebP without loss.
         compare: show the input, enlarged by bicubic, in the left half, and the result in the right one.
         color_fix: give the result the low frequencies of the input; see `match_low_frequencies`.
+        faces: finds faces and restores them with a network of their own.
 
     Returns:
         The upscaled image as it was handed to the writer.
@@ -59,7 +65,7 @@ def upscale_image(
     size = size or OutputSize()
     width, height = size.resolve(image.width, image.height, upscaler.scale)
     check_target(target, source=source, width=width, height=height, is_transparent=image.is_transparent)
-    pixels = upscale_pixels(image.pixels, upscaler, size, color_fix=color_fix)
+    pixels = upscale_pixels(image.pixels, upscaler, size, color_fix=color_fix, faces=faces)
     if compare:
         pixels = _compared(image.pixels, pixels)
     large = StillImage(pixels, image.metadata)
@@ -68,7 +74,12 @@ def upscale_image(
 
 
 def upscale_pixels(
-    pixels: Pixels, upscaler: BatchUpscaler, size: OutputSize | None = None, *, color_fix: bool = False
+    pixels: Pixels,
+    upscaler: BatchUpscaler,
+    size: OutputSize | None = None,
+    *,
+    color_fix: bool = False,
+    faces: FaceRestorer | None = None,
 ) -> Pixels:
     """Upscale one image in memory.
 
@@ -85,6 +96,7 @@ def upscale_pixels(
         upscaler: the network.
         size: of the output; the network's own scale by default.
         color_fix: give colours the low frequencies of the input; alpha is never touched.
+        faces: restores faces, in colours alone.
 
     Returns:
         As `pixels`, same channels and dtype, in the new size.
@@ -97,7 +109,7 @@ def upscale_pixels(
     input_height, input_width, _ = pixels.shape
     width, height = (size or OutputSize()).resolve(input_width, input_height, upscaler.scale)
     try:
-        return _upscale(pixels, upscaler, height, width, color_fix=color_fix)
+        return _upscale(pixels, upscaler, height, width, color_fix=color_fix, faces=faces)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -121,17 +133,25 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _upscale(pixels: Pixels, upscaler: BatchUpscaler, height: int, width: int, *, color_fix: bool) -> Pixels:
+def _upscale(
+    pixels: Pixels, upscaler: BatchUpscaler, height: int, width: int, *, color_fix: bool, faces: FaceRestorer | None
+) -> Pixels:
     if pixels.shape[2] in (1, 3):
-        return _upscale_planes(pixels, upscaler, height, width, color_fix=color_fix)
+        return _upscale_planes(pixels, upscaler, height, width, color_fix=color_fix, faces=faces)
     colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
     visible = _bled(colours, alpha[:, :, 0])
-    large_colours = _upscale_planes(visible, upscaler, height, width, color_fix=color_fix)
+    large_colours = _upscale_planes(visible, upscaler, height, width, color_fix=color_fix, faces=faces)
     return np.concatenate((large_colours, _upscale_alpha(alpha, upscaler, height, width)), axis=2)
 
 
 def _upscale_planes(
-    planes: Pixels, upscaler: BatchUpscaler, height: int, width: int, *, color_fix: bool = False
+    planes: Pixels,
+    upscaler: BatchUpscaler,
+    height: int,
+    width: int,
+    *,
+    color_fix: bool = False,
+    faces: FaceRestorer | None = None,
 ) -> Pixels:
     """`(H, W, 1 or 3)` -> `(height, width, 1 or 3)`."""
     peak = np.iinfo(planes.dtype).max
@@ -145,6 +165,11 @@ def _upscale_planes(
         large = resize(large, height, width)
         if color_fix:
             large = match_low_frequencies(large, batch[:, :channels].to(large.device))
+        restored = [] if faces is None else faces.restore_still(batch, color_fix=color_fix)
+        if restored:
+            large = large.clone()
+            for face in restored:
+                face.paste(large, (planes.shape[0], planes.shape[1]))
         return _quantised(large, peak).astype(planes.dtype)
 
 

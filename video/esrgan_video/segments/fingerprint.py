@@ -13,14 +13,15 @@ from typing import Protocol, runtime_checkable
 from esrgan import __version__
 from esrgan_video.container import OutputVideo, TimeRange
 from esrgan_video.container.script import is_script
+from esrgan_video.faces.facts import face_facts
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.protocol import PlanningUpscaler
 
 _END_BYTES = 1 << 20
 """Bytes at the beginning and at the end of a large file that are looked at."""
-_SEEN_IN_THE_PLAN = frozenset({"size", "encoder"})
-"""Options that are compared by what they lead to."""
+_SEEN_OTHERWISE = frozenset({"size", "encoder", "faces"})
+"""Options that are compared by what they lead to, or with the files that they name."""
 _PACKAGES = ("torch", "av")
 
 
@@ -65,8 +66,9 @@ def settings_facts(options: VideoOptions, video: OutputVideo, upscaler: Planning
         "encoder options": " ".join(f"{key}={value}" for key, value in sorted(plan.options.items())),
     }
     for option in fields(options):
-        if option.metadata.get("affects_result", True) and option.name not in _SEEN_IN_THE_PLAN:
+        if option.metadata.get("affects_result", True) and option.name not in _SEEN_OTHERWISE:
             facts[option.name.replace("_", " ")] = _in_words(getattr(options, option.name))
+    facts.update(face_facts(options.faces))
     facts["scale"], facts["device"] = f"x{upscaler.scale}", upscaler.device.type
     facts.update(upscaler.identity if isinstance(upscaler, Identified) else {"network": type(upscaler).__qualname__})
     facts["version of esrgan"] = __version__
