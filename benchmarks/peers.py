@@ -263,7 +263,7 @@ PEERS: dict[str, tuple[Callable[[Path], Run], str, str]] = {
     "ours, default": (ours, "", "torch"),
     "ours, exact": (lambda folder: ours(folder, dtype="float32", overlap=48), "float32", "torch"),
     "ours, exact, native": (lambda folder: ours(folder, backend="native", dtype="float32"), "float32", "torch"),
-    "ours, int8": (lambda folder: ours(folder, dtype="int8"), "int8", "openvino"),
+    "ours, int8": (lambda folder: ours(folder, backend="openvino", dtype="int8"), "int8", "openvino"),
 }
 """How to make each, its precision (empty where the engine chooses), and the package that it needs."""
 

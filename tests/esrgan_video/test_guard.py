@@ -31,8 +31,8 @@ class LosesBrightPictures(nn.Module):
 @pytest.fixture
 def upscaler(monkeypatch):
     """With bfloat16 as its own choice, also on processors that do not have it."""
-    monkeypatch.setattr(precision, "_fast_dtype", lambda _: torch.bfloat16)
-    made = Upscaler(loaded(LosesBrightPictures(), 1), EngineOptions(device="cpu", batch=2))
+    monkeypatch.setattr(precision, "fast_dtype", lambda _: torch.bfloat16)
+    made = Upscaler(loaded(LosesBrightPictures(), 1), EngineOptions(backend="torch", device="cpu", batch=2))
     assert made.precision == "bfloat16"
     return made
 
@@ -63,7 +63,9 @@ def test_every_picture_keeps_the_bound(upscaler, pictures, caplog):
 
 
 def test_without_the_check_the_bright_ones_are_lost(pictures):
-    asked_for = Upscaler(loaded(LosesBrightPictures(), 1), EngineOptions(device="cpu", dtype="bfloat16"))
+    asked_for = Upscaler(
+        loaded(LosesBrightPictures(), 1), EngineOptions(backend="torch", device="cpu", dtype="bfloat16")
+    )
     assert psnr(asked_for(pictures), pictures)[1::2].max() < 40
 
 
@@ -74,7 +76,9 @@ def test_a_picture_s_result_does_not_depend_on_what_came_before(upscaler, pictur
 
 
 def test_a_run_that_goes_on_knows_of_the_check(upscaler):
-    asked_for = Upscaler(loaded(LosesBrightPictures(), 1), EngineOptions(device="cpu", dtype="bfloat16"))
+    asked_for = Upscaler(
+        loaded(LosesBrightPictures(), 1), EngineOptions(backend="torch", device="cpu", dtype="bfloat16")
+    )
     assert set(upscaler.identity.items()) - set(asked_for.identity.items()) == {("pictures in float32", "under 50 dB")}
 
 
