@@ -2,9 +2,26 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 PACKAGE_FOLDERS = ("plugin", "video", "gradio_app")
+
+NATIVE = "video/esrgan_video/engine/native"
+NATIVE_MODULE = "esrgan_video.engine.native._winograd"
+
+
+class BuildNative(build_ext):
+    """Compile the float32 kernel; where that fails, say what will be missing and go on."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile `ext`."""
+        try:
+            super().build_extension(ext)
+        except Exception:
+            self.warn("no C++ compiler that can build the float32 kernel: --exact will run in torch, and take longer")
+            raise  # the extension is optional: setuptools goes on without it
+
 
 EXTRAS = {
     "train": ["basicsr==1.4.2", "torchvision>=0.26", "opencv-python>=4.10", "setuptools<81"],
@@ -51,6 +68,18 @@ setup(
         "esrgan.weights": ["models/*.safetensors", "models/*.md"],
         "esrgan_gradio": ["*.css"],
     },
+    cmdclass={"build_ext": BuildNative},
+    ext_modules=[
+        Extension(
+            NATIVE_MODULE,
+            sources=[f"{NATIVE}/{name}.cpp" for name in ("network", "kernel_avx512", "kernel_avx2", "kernel_portable")],
+            depends=[f"{NATIVE}/winograd.h", f"{NATIVE}/kernel.inl"],
+            extra_compile_args=["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-Wno-psabi", "-pthread"],
+            extra_link_args=["-pthread"],
+            language="c++",
+            optional=True,
+        )
+    ],
     install_requires=[
         "av>=19.0",
         "numpy>=2.0",

@@ -12,8 +12,10 @@ case $profile in
     *) echo "setup: unknown profile '$profile': use demo, app or test" >&2; exit 2 ;;
 esac
 
+native=video/esrgan_video/engine/native
+inputs=(setup.py constraints.txt "$native"/*.cpp "$native"/*.h "$native"/*.inl)
 stamp=.venv/.ready-$profile
-if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(cat setup.py constraints.txt | cksum)" ]; then
+if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(cat "${inputs[@]}" | cksum)" ]; then
     exit 0
 fi
 
@@ -49,4 +51,7 @@ if [ "$profile" = test ]; then
     install setuptools wheel cython numpy torch torchvision
 fi
 install --no-build-isolation-package basicsr --editable ".$extras"
-cat setup.py constraints.txt | cksum > "$stamp"
+if ! compgen -G "$native/_winograd*.so" > /dev/null; then
+    echo "setup: no C++ compiler was found: all works, but --exact runs in torch and takes longer" >&2
+fi
+cat "${inputs[@]}" | cksum > "$stamp"

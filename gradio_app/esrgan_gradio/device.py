@@ -40,7 +40,7 @@ class Device:
         faces: what restores faces.
     """
 
-    def __init__(self, name: str, *, backend: str = "torch", faces: FaceOptions | None = None) -> None:
+    def __init__(self, name: str, *, backend: str = "usual", faces: FaceOptions | None = None) -> None:
         self._name = name
         self._backend = backend
         self._face_options = faces

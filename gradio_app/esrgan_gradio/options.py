@@ -30,7 +30,7 @@ class AppOptions:
     """Open the page in this machine's browser."""
     models: tuple[str, ...] = ()
     """Weights that visitors may choose, names or files, the first one preselected; empty for all known names."""
-    backend: str = "torch"
+    backend: str = "usual"
     """Library that runs networks, as for `esrgan upscale --backend`."""
     faces: FaceOptions | None = None
     """What restores faces where a visitor asks for it; by default nothing does."""

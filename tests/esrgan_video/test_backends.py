@@ -158,7 +158,10 @@ def test_without_the_package_one_line_names_the_command(backend, missing, monkey
         ({"backend": OnnxRuntimeConfig(provider="tensorrt")}, "no TensorrtExecutionProvider, only"),
         ({"backend": "onnxruntime", "dtype": "bfloat16"}, "float32 or float16, got dtype bfloat16"),
         ({"backend": "openvino", "device": "mps"}, "'mps' is one of torch's"),
-        ({"backend": "tensorflow"}, "must be one of torch, openvino, onnxruntime, native, auto, got 'tensorflow'"),
+        (
+            {"backend": "tensorflow"},
+            "must be one of usual, torch, openvino, onnxruntime, native, auto, got 'tensorflow'",
+        ),
     ],
 )
 def test_what_a_backend_does_not_have_is_named(options, said):

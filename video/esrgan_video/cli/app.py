@@ -39,7 +39,7 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
         default=[],
         help="offer these weights only, names or files; repeat it (default: all known names)",
     )
-    work.add_argument("--backend", default="torch", help=BACKEND_HELP)
+    work.add_argument("--backend", default="usual", help=BACKEND_HELP)
     work.add_argument(
         "--faces", metavar="MODEL", help="let visitors have faces restored with this network, see `esrgan upscale`"
     )

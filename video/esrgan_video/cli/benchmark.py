@@ -36,7 +36,7 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--seconds", type=float, default=6.0, help="about the time of each speed measurement (default: %(default)s)"
     )
-    parser.add_argument("--backend", default="torch", help=BACKEND_HELP)
+    parser.add_argument("--backend", default="usual", help=BACKEND_HELP)
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--dtype", default="auto", help="precision, as in `esrgan upscale` (default: %(default)s)")
     parser.add_argument("--exact", action="store_true", help="as in `esrgan upscale`")

@@ -162,7 +162,7 @@ def _add_faces(group: Any) -> None:
 
 def _add_engine(group: Any) -> None:
     group.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N (default: auto)")
-    group.add_argument("--backend", default="torch", help=BACKEND_HELP)
+    group.add_argument("--backend", default="usual", help=BACKEND_HELP)
     group.add_argument("-g", "--gpu-id", "--gpu_id", type=int, help="number of the CUDA device: --device cuda:N")
     group.add_argument("--dtype", choices=get_args(DType), default="auto", help=DTYPE_HELP)
     group.add_argument("--fp32", action="store_true", help="the same as --dtype float32")

@@ -28,8 +28,9 @@ class EngineOptions:
         UsageError: a value outside its range.
     """
 
-    backend: BackendName | BackendConfig = "torch"
-    """Library that runs the network: its name, or its settings. `auto` takes the fastest one that is installed."""
+    backend: BackendName | BackendConfig = "usual"
+    """Library that runs the network: its name, or its settings. `usual` is torch or, for float32 on a processor,
+    native where that was built; `auto` takes the fastest one that is installed."""
     device: str = "auto"
     """`auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"

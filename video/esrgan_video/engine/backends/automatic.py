@@ -20,6 +20,7 @@ from esrgan.errors import EsrganError
 from esrgan.weights import LoadedNetwork
 from esrgan.weights.atomic import written_beside
 from esrgan.weights.registry import cache_folder
+from esrgan_video.engine.backends import native_backend
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.config import DEFAULT_CONFIGS
 from esrgan_video.engine.cores import threads_for
@@ -72,7 +73,10 @@ def _candidates(loaded: LoadedNetwork, options: EngineOptions) -> list[str]:
     ours = isinstance(loaded.network, RRDBNet | SRVGGNetCompact)
     if not ours or find_device(options.device).type != "cpu":
         return [_USUAL]
-    return [_USUAL, *(name for name, packages in _PACKAGES.items() if all(find_spec(one) for one in packages))]
+    names = [_USUAL, *(name for name, packages in _PACKAGES.items() if all(find_spec(one) for one in packages))]
+    if options.dtype in ("auto", "float32") and native_backend.is_worth_it(loaded):
+        names.append("native")
+    return names
 
 
 def _fastest(loaded: LoadedNetwork, options: EngineOptions, names: list[str], build: Build) -> tuple[str, Backend]:
@@ -112,7 +116,7 @@ def _seconds(backend: Backend, images: torch.Tensor) -> float:
 def _key(loaded: LoadedNetwork, options: EngineOptions, names: list[str]) -> str:
     """What the answer depends on: machine, versions, shape of the network, precision, threads."""
     facts = loaded.facts
-    packages = ("torch", *(package for name in names[1:] for package in _PACKAGES[name]))
+    packages = ("torch", *(package for name in names for package in _PACKAGES.get(name, ())))
     parts = (
         platform.node(),
         platform.machine(),

@@ -7,12 +7,13 @@ from typing import Literal, get_args
 
 from esrgan.errors import UsageError
 
-BackendName = Literal["torch", "openvino", "onnxruntime", "native", "auto"]
+BackendName = Literal["usual", "torch", "openvino", "onnxruntime", "native", "auto"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 BACKEND_HELP = (
-    "library that runs the network: torch, openvino, onnxruntime, native, or auto for the fastest one that is "
-    "installed, measured once; openvino:GPU and onnxruntime:cuda name a device of theirs (default: %(default)s)"
+    "library that runs the network: usual (torch; native for float32 on a processor), torch, openvino, onnxruntime, "
+    "native, or auto for the fastest one that is installed, measured once; openvino:GPU and onnxruntime:cuda name a "
+    "device of theirs (default: %(default)s)"
 )
 """Of the option `--backend`."""
 
@@ -46,6 +47,9 @@ class OnnxRuntimeConfig:
 class NativeConfig:
     """The float32 kernel of this project, on processors."""
 
+    kernel: str | None = None
+    """Instruction set: `avx512`, `avx2` or `portable`; `None` takes the fastest one that this processor has."""
+
 
 type BackendConfig = TorchConfig | OpenVINOConfig | OnnxRuntimeConfig | NativeConfig
 
@@ -55,7 +59,7 @@ DEFAULT_CONFIGS: dict[str, BackendConfig] = {
     "onnxruntime": OnnxRuntimeConfig(),
     "native": NativeConfig(),
 }
-"""By the names that `EngineOptions.backend` takes, `auto` aside."""
+"""By the names that `EngineOptions.backend` takes, `usual` and `auto` aside."""
 
 
 def parse_backend(text: str) -> BackendName | BackendConfig:

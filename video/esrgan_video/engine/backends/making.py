@@ -7,6 +7,7 @@ from typing import Any
 
 from esrgan.errors import UsageError
 from esrgan.weights import LoadedNetwork
+from esrgan_video.engine.backends import native_backend
 from esrgan_video.engine.backends.automatic import choose_backend
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.config import (
@@ -42,11 +43,22 @@ def make_backend(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
             )
         config = options.backend if isinstance(options.backend, OpenVINOConfig) else OpenVINOConfig()
         return _build(loaded, options, config)
+    if options.backend == "usual":
+        return _usual(loaded, options)
     if options.backend == "auto":
         return choose_backend(loaded, options, lambda name: _build(loaded, options, DEFAULT_CONFIGS[name]))
     return _build(
         loaded, options, DEFAULT_CONFIGS[options.backend] if isinstance(options.backend, str) else options.backend
     )
+
+
+def _usual(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
+    """PyTorch, or the project's own kernel where it does the same float32 faster."""
+    backend = _build(loaded, options, TorchConfig())
+    on_processor = backend.device.type == "cpu" and backend.precision == "float32"
+    if on_processor and native_backend.is_worth_it(loaded):
+        return _build(loaded, options, NativeConfig())
+    return backend
 
 
 def _build(loaded: LoadedNetwork, options: EngineOptions, config: BackendConfig) -> Backend:
