@@ -20,7 +20,7 @@ from esrgan_video.cli.main import main
 from esrgan_video.faces.blend import RestoredFace, soft_mask, square_mask
 from esrgan_video.faces.detect import FaceDetector
 from esrgan_video.faces.face import Detection, Face
-from esrgan_video.faces.geometry import TEMPLATE, Similarity, Window, align, sample
+from esrgan_video.faces.geometry import TEMPLATE, Similarity, Window, align, sample, stretch
 from esrgan_video.faces.network import FaceParser
 from esrgan_video.faces.restorer import crop
 from esrgan_video.images import read_image, upscale_pixels
@@ -220,9 +220,25 @@ def test_color_fix_takes_the_tint_of_the_restorer_back(restorer):
     assert np.abs(upscale_pixels(pixels, Bicubic(2), faces=tinted, color_fix=True) - plain).max() <= 1
 
 
-def test_a_crop_is_made_smaller_only_for_networks_that_ask_for_it(restorer):
+def test_an_upscaling_network_sees_the_inputs_own_pixels_whatever_the_size_of_the_face(restorer):
     network = restorer(scale=4)._network
-    assert [network.side_for(extent) for extent in (10, 128, 129, 300, 5000)] == [128, 128, 256, 512, 1024]
+    for extent in (10, 64, 65, 300, 5000):
+        side, density = network.crop_for(512 / extent)
+        assert density * 512 == pytest.approx(extent)
+        assert extent <= side < extent + 64
+    upright = align(np.array(landmarks_in((20, 30, 62, 100))), 512)
+    pixels = torch.rand(1, 3, 140, 120, generator=torch.Generator().manual_seed(0))
+    side, density = network.crop_for(upright.scale)
+    seen = crop(pixels, upright, side, density)
+    left, top = upright.inverse()(np.array([256.0, 256.0])) - side / 2
+    expected = cv2.warpAffine(
+        pixels[0].permute(1, 2, 0).numpy(),
+        np.array([[1, 0, left], [0, 1, top]]),
+        (side, side),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    assert np.abs(seen[0].permute(1, 2, 0).numpy() - expected).max() < 0.05  # OpenCV has 32 places between pixels
 
 
 @pytest.mark.parametrize(
@@ -320,7 +336,7 @@ def test_a_parsed_face_is_pasted_where_it_is_face():
     left_half[..., :256] = 1
     picture = torch.zeros(1, 3, 200, 200)
     place = align(Face(landmarks_in((60, 40, 140, 170))).points, 512)
-    RestoredFace(torch.ones(1, 3, 512, 512), place, 1.0, left_half).paste(picture, (200, 200))
+    RestoredFace(torch.ones(1, 3, 512, 512), stretch(1.0), place, 1.0, left_half).paste(picture, (200, 200))
     assert picture[0, 0, 100, 80:92].min() == pytest.approx(1, abs=1e-5)
     assert picture[0, 0, 100, 108:].abs().max() < 1e-5
 
@@ -444,7 +460,7 @@ def test_an_identity_on_real_faces_gives_the_plain_picture(real_detector, assets
     faces = FaceRestorer(options, detector=real_detector)
     plain = upscale_pixels(soft, Bicubic(2)).astype(int)
     lost = np.abs(upscale_pixels(soft, Bicubic(2), faces=faces) - plain)
-    assert lost.max() <= 3
+    assert lost.max() <= 4
     assert (lost > 2).mean() < 1e-4
     brighter = FaceRestorer(
         FaceOptions(model=str(write_restorer(tmp_path / "brighter.pth", added=0.1))), detector=real_detector
@@ -460,7 +476,7 @@ def test_aligned_faces_have_their_eyes_and_mouths_where_the_template_has_them(re
     for name in BY_HAND:
         picture = as_batch(real_picture(assets, name))
         for face in real_detector(picture)[0]:
-            aligned = crop(picture, align(np.array(face.landmarks), 512), 512)
+            aligned = crop(picture, align(np.array(face.landmarks), 512), 512, 1.0)
             again = real_detector(F.interpolate(aligned, size=256, mode="area"))[0][0]
             assert np.abs(2 * np.array(again.landmarks) - TEMPLATE).max() < 35
 

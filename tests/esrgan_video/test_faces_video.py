@@ -271,7 +271,7 @@ def test_every_format_and_option_goes_with_faces(brighten, nearest, tmp_path, pi
         assert before.format.name == same.format.name
         for index, (a, b) in enumerate(zip(planes(before), planes(same), strict=True)):
             # The stand-in repeats pixels, the way back from the aligned face is smooth.
-            assert np.abs(a.astype(int) - b).max() <= (0 if index == 3 else 8 * unit)
+            assert np.abs(a.astype(int) - b).max() <= (0 if index == 3 else 12 * unit)
         fall = planes(before)[0].astype(int) - planes(darker)[0]
         assert (fall.max() > 20 * unit) == (options != {"color_fix": True})
 
@@ -353,7 +353,7 @@ def test_killed_and_resumed_equals_undisturbed(runs, tmp_path, segment, kills):
 
 def test_the_end_of_a_segment_is_not_seen(brighten, nearest, tmp_path):
     """With one segment and with many, faces are nearly where they were, and as strong."""
-    source = film(tmp_path / "in.mkv", moving(40))
+    source = film(tmp_path / "in.mkv", [cv2.GaussianBlur(one, (0, 0), 3) for one in moving(40)])
     results = []
     shifts = np.random.default_rng(2).normal(0, 1, 100)
     for frames in (100, 15):

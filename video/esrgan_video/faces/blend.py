@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from esrgan_video.faces.geometry import TEMPLATE_SIDE, Similarity, Window, sample
+from esrgan_video.faces.geometry import TEMPLATE_SIDE, Affine, Similarity, Window, compose, sample, stretch
 
 _CENTER = (256.0, 284.0)
 _RADII = (212.0, 220.0)
@@ -26,12 +26,14 @@ class RestoredFace:
 
     pixels: Tensor
     """`(1, 3, R, R)` float32, the restored face, aligned."""
+    to_pixels: Affine
+    """From the template's coordinates to those of `pixels`."""
     place: Similarity
     """From the input's coordinates to those of the template."""
     strength: float
     """Share of the restored face where the mask is 1."""
     parsed: Tensor | None = None
-    """`(1, 1, P, P)` in 0..1: what of the aligned face is face; by default an oval of it."""
+    """`(1, 1, 512, 512)` in 0..1: what of the template's square is face; by default an oval of it."""
 
     def paste(self, picture: Tensor, input_size: tuple[int, int]) -> None:
         """Blend the face into a picture.
@@ -44,20 +46,16 @@ class RestoredFace:
         window = self._window(picture, factors)
         if window is None:
             return
-        back = 1 / factors[0], 1 / factors[1]
-        points = window.points(self.place.scaled(back), picture.device)[0]  # of the template
-        face = self._seen(self.pixels, window, back)
+        to_template = compose(self.place.matrix, stretch(1 / factors[0], 1 / factors[1]))
+        points = window.points(to_template, picture.device)[0]
+        face = sample(self.pixels, window, compose(self.to_pixels, to_template))
         mask = soft_mask(points) if self.parsed is None else square_mask(points)
         if self.parsed is not None:
-            mask = mask * self._seen(self.parsed, window, back)[0, 0].clamp_(0, 1)
+            mask = mask * sample(self.parsed, window, to_template)[0, 0].clamp_(0, 1)
         if picture.shape[1] == 1:
             face = face.mean(1, keepdim=True)
         area = picture[..., window.top : window.top + window.height, window.left : window.left + window.width]
         area += mask * self.strength * (face - area)
-
-    def _seen(self, aligned: Tensor, window: Window, back: tuple[float, float]) -> Tensor:
-        """A picture of the aligned face, at the pixels of a window."""
-        return sample(aligned, window, self.place.scaled(back, aligned.shape[-1] / TEMPLATE_SIDE))
 
     def _window(self, picture: Tensor, factors: tuple[float, float]) -> Window | None:
         """The pixels that the aligned square covers; `None` where it covers none."""

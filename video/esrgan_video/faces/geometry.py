@@ -68,10 +68,16 @@ class Similarity:
         a, b = self.a / square, -self.b / square
         return Similarity(a, b, -(a * self.c - b * self.d), -(b * self.c + a * self.d))
 
-    def scaled(self, before: tuple[float, float] = (1, 1), after: float = 1) -> Affine:
-        """`(2, 3)`: each axis times `before`, then this, then both axes times `after`."""
-        found: Affine = self.matrix * np.array([*before, 1.0]) * after
-        return found
+
+def stretch(x: float, y: float | None = None, shift: float = 0.0) -> Affine:
+    """Coordinates times `x` and `y` (the same by default), then plus `shift`."""
+    return np.array([[x, 0, shift], [0, x if y is None else y, shift]])
+
+
+def compose(outer: Affine, inner: Affine) -> Affine:
+    """`inner`, then `outer`."""
+    composed: Affine = outer @ np.vstack((inner, [0, 0, 1]))
+    return composed
 
 
 def align(landmarks: Points, side: int) -> Similarity | None:

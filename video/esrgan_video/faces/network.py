@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from esrgan_video.engine import EngineOptions, Upscaler
 from esrgan_video.engine.precision import true_float32
 from esrgan_video.faces.detect import load_checked
 from esrgan_video.faces.geometry import TEMPLATE_SIDE
-from esrgan_video.size import resize
 
 _PASS = 4
 """Faces in one pass."""
-_LARGEST = 1024
-"""Largest side of a crop in pixels of the input."""
+_SIDES = 64
+"""Sides of crops are multiples of that."""
 _FACE_CLASSES = (*range(1, 14), 15)
 """Of the parser's 19 classes, what counts as face: skin, features, ears, glasses, lips, hair and earrings; not the
 background, hats, necks and clothes."""
@@ -63,25 +63,23 @@ class FaceNetwork:
         """Properties of the network."""
         return self._facts
 
-    def side_for(self, extent: float) -> int:
-        """Side of the crop for a face.
+    def crop_for(self, scale: float) -> tuple[int, float]:
+        """How a face is handed to the network.
 
         Args:
-            extent: side of the aligned square in pixels of the input.
+            scale: pixels of the template for each pixel of the input.
 
         Returns:
-            What the network takes; where it takes any, a size at which the input is not made smaller, of few sizes so
-            that faces share passes.
+            Side of the crop, and its pixels for each pixel of the template. A network that upscales images sees the
+            input's own pixels, turned, whatever the side: how it restores a face must not change while that comes
+            nearer. Sides are multiples, so that faces share passes.
         """
         if self._facts.face_side is not None:
-            return self._facts.face_side
-        side = TEMPLATE_SIDE // max(1, self._facts.scale)
-        while side < extent and side * 2 <= _LARGEST:
-            side *= 2
-        return side
+            return self._facts.face_side, self._facts.face_side / TEMPLATE_SIDE
+        return _SIDES * math.ceil(TEMPLATE_SIDE / scale / _SIDES), 1 / scale
 
     def __call__(self, faces: Tensor) -> Tensor:
-        """`(N, 3, S, S)` RGB in 0..1, N at least 1, S from `side_for` -> `(N, 3, R, R)` float32 on `device`.
+        """`(N, 3, S, S)` RGB in 0..1, N at least 1, S from `crop_for` -> `(N, 3, R, R)` float32 on `device`.
 
         Raises:
             EngineError: memory does not suffice, or the output is not finite.
@@ -134,9 +132,9 @@ class FaceParser:
         self._network = network.to(device).eval().requires_grad_(False)
 
     def __call__(self, face: Tensor) -> Tensor:
-        """`(1, 3, R, R)` RGB in 0..1 -> `(1, 1, 512, 512)` in 0..1, with a soft edge."""
+        """`(1, 3, 512, 512)` RGB in 0..1 -> `(1, 1, 512, 512)` in 0..1, with a soft edge."""
         with true_float32(face.device):
-            scores = self._network(resize(face, TEMPLATE_SIDE, TEMPLATE_SIDE).clamp(0, 1) * 2 - 1)[0]
+            scores = self._network(face.clamp(0, 1) * 2 - 1)[0]
         classes = scores.argmax(1)[0].cpu().numpy()
         inside = np.isin(classes, _FACE_CLASSES).astype(np.float32)
         soft = cv2.GaussianBlur(inside, (0, 0), _PARSER_BLUR)

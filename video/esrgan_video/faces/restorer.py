@@ -16,7 +16,16 @@ from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.faces.blend import RestoredFace
 from esrgan_video.faces.detect import FaceDetector
 from esrgan_video.faces.face import Detection, Face
-from esrgan_video.faces.geometry import TEMPLATE_SIDE, Similarity, Window, align, sample
+from esrgan_video.faces.geometry import (
+    TEMPLATE_SIDE,
+    Affine,
+    Similarity,
+    Window,
+    align,
+    compose,
+    sample,
+    stretch,
+)
 from esrgan_video.faces.network import FaceNetwork, FaceParser
 from esrgan_video.faces.options import FaceOptions
 
@@ -98,20 +107,25 @@ class FaceRestorer:
             for face in some
             if (place := align(face.points, TEMPLATE_SIDE)) is not None
         ]
-        sides = [self._network.side_for(TEMPLATE_SIDE / place.scale) for _, place, _ in jobs]
+        shapes = [self._network.crop_for(place.scale) for _, place, _ in jobs]
         done: dict[int, Tensor] = {}
-        for side in sorted(set(sides)):
-            members = [number for number, own in enumerate(sides) if own == side]
-            crops = torch.cat([crop(pictures[jobs[n][0]][None], jobs[n][1], side) for n in members]).to(self._device)
+        for side in sorted({side for side, _ in shapes}):
+            members = [number for number, shape in enumerate(shapes) if shape[0] == side]
+            crops = torch.cat([crop(pictures[jobs[n][0]][None], jobs[n][1], *shapes[n]) for n in members])
+            crops = crops.to(self._device)
             restored = self._network(crops)
             if color_fix:
                 restored = match_low_frequencies(restored, crops).clamp_(0, 1)
             done |= {number: restored[k : k + 1] for k, number in enumerate(members)}
         results: list[list[RestoredFace]] = [[] for _ in faces]
         for number, (index, place, strength) in enumerate(jobs):
-            pixels = done[number]
-            parsed = None if self._parser is None else self._parser(pixels)
-            results[index].append(RestoredFace(pixels, place, strength, parsed))
+            pixels, (side, density) = done[number], shapes[number]
+            enlarged = pixels.shape[-1] / side
+            to_pixels = compose(stretch(enlarged), to_crop(side, density))
+            parsed = None
+            if self._parser is not None:
+                parsed = self._parser(sample(pixels, Window(0, 0, TEMPLATE_SIDE, TEMPLATE_SIDE), to_pixels))
+            results[index].append(RestoredFace(pixels, to_pixels, place, strength, parsed))
         return results
 
     def restore_still(self, picture: Tensor, *, color_fix: bool = False) -> list[RestoredFace]:
@@ -120,13 +134,19 @@ class FaceRestorer:
         return self.restore(picture, [found], color_fix=color_fix)[0] if found else []
 
 
-def crop(picture: Tensor, place: Similarity, side: int) -> Tensor:
+def crop(picture: Tensor, place: Similarity, side: int, density: float) -> Tensor:
     """The aligned face, `(1, 3, side, side)`, of a picture, `(1, 3, H, W)`; beyond borders their pixels are repeated.
 
     Args:
         picture: the input.
         place: from the input's coordinates to those of the template.
         side: of the result.
+        density: its pixels for each pixel of the template.
     """
-    step = TEMPLATE_SIDE / side
-    return sample(picture, Window(0, 0, side, side), place.inverse().scaled((step, step)))
+    back = stretch(1 / density, shift=(TEMPLATE_SIDE - side / density) / 2)
+    return sample(picture, Window(0, 0, side, side), compose(place.inverse().matrix, back))
+
+
+def to_crop(side: int, density: float) -> Affine:
+    """From the template's coordinates to those of a crop with the same centre."""
+    return stretch(density, shift=(side - density * TEMPLATE_SIDE) / 2)
