@@ -1,10 +1,13 @@
-"""Make `docs/before_after.png`, the picture of the README: a reduced photograph, bicubic, and the shipped network.
+"""Make the pictures of the shipped networks: `docs/before_after.png` and `docs/lite_pair.png`.
 
-The photograph is NASA's portrait of Eileen Collins (public domain), which comes with scikit-image.
+The photographs come with scikit-image: NASA's portrait of Eileen Collins (public domain), a cat by Stéfan van der Walt
+and a cup of coffee by Rachel Michetti (both CC0).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +15,88 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
+from esrgan.weights import load_blend, load_network
 from esrgan_video import Upscaler
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 SCALE = 4
-BOX = (72, 0, 328, 256)
-"""Part of the photograph that is shown: left, top, right, bottom; multiples of the scale."""
-SHOWN = 1
 LABEL_HEIGHT = 26
+
+Box = tuple[int, int, int, int]
+"""Part of a photograph that is shown: left, top, right, bottom; multiples of the scale."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Pictures of one kind, one for each row."""
+
+    label: str
+    crops: list[Image.Image]
 
 
 def main() -> None:
-    """Draw the picture."""
-    photograph = Image.fromarray(data.astronaut())
-    small = photograph.resize((photograph.width // SCALE, photograph.height // SCALE), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
-    result = Upscaler("default")(pixels)[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    panels = (
-        ("input, enlarged", small.resize(photograph.size, Image.Resampling.NEAREST)),
-        ("bicubic", small.resize(photograph.size, Image.Resampling.BICUBIC)),
-        ("esrgan upscale", Image.fromarray((result * 255).round().astype(np.uint8))),
-        ("photograph", photograph),
-    )
-    side = (BOX[2] - BOX[0]) * SHOWN
-    sheet = Image.new("RGB", (len(panels) * side, side + LABEL_HEIGHT), "white")
-    pen = ImageDraw.Draw(sheet)
-    for number, (label, picture) in enumerate(panels):
-        sheet.paste(picture.crop(BOX).resize((side, side), Image.Resampling.NEAREST), (number * side, LABEL_HEIGHT))
-        pen.text((number * side + 6, 4), label, "black", ImageFont.load_default(15))
-    target = Path(__file__).resolve().parent.parent / "docs" / "before_after.png"
-    target.parent.mkdir(exist_ok=True)
-    sheet.save(target, optimize=True)
+    """Draw both."""
+    psnr = Upscaler(load_network("default"))
+    astronaut = [(data.astronaut(), (72, 0, 328, 256))]
+    columns = [
+        Column("input, enlarged", [enlarged(*one, Image.Resampling.NEAREST) for one in astronaut]),
+        Column("bicubic", [enlarged(*one, Image.Resampling.BICUBIC) for one in astronaut]),
+        Column("esrgan upscale", [upscaled(*one, psnr) for one in astronaut]),
+        Column("photograph", [photograph(*one) for one in astronaut]),
+    ]
+    sheet(columns).save(DOCS / "before_after.png", optimize=True)
+
+    rows = [
+        (data.astronaut(), (160, 64, 320, 224)),
+        (data.chelsea(), (140, 80, 300, 240)),
+        (data.coffee(), (240, 60, 400, 220)),
+    ]
+    blends = {alpha: Upscaler(load_blend("default", alpha=alpha)) for alpha in (0.5, 1.0)}
+    columns = [
+        Column("bicubic", [enlarged(*row, Image.Resampling.BICUBIC) for row in rows]),
+        Column("PSNR: alpha 0", [upscaled(*row, psnr) for row in rows]),
+        Column("alpha 0.5", [upscaled(*row, blends[0.5]) for row in rows]),
+        Column("GAN: alpha 1", [upscaled(*row, blends[1.0]) for row in rows]),
+        Column("photograph", [photograph(*row) for row in rows]),
+    ]
+    sheet(columns).save(DOCS / "lite_pair.png", optimize=True)
+
+
+def photograph(pixels: np.ndarray, box: Box) -> Image.Image:
+    """The part of the photograph itself."""
+    return Image.fromarray(pixels).crop(box)
+
+
+def reduced(pixels: np.ndarray) -> Image.Image:
+    """The photograph at a quarter of its size; what does not fill whole pixels is cut off."""
+    whole = Image.fromarray(pixels)
+    width, height = (side // SCALE * SCALE for side in whole.size)
+    return whole.crop((0, 0, width, height)).resize((width // SCALE, height // SCALE), Image.Resampling.BICUBIC)
+
+
+def enlarged(pixels: np.ndarray, box: Box, method: Image.Resampling) -> Image.Image:
+    """The part, reduced and enlarged again by a filter."""
+    small = reduced(pixels)
+    return small.resize((small.width * SCALE, small.height * SCALE), method).crop(box)
+
+
+def upscaled(pixels: np.ndarray, box: Box, upscaler: Upscaler) -> Image.Image:
+    """The part, reduced and upscaled."""
+    batch = torch.from_numpy(np.asarray(reduced(pixels)).copy()).permute(2, 0, 1)[None] / 255
+    result = upscaler(batch)[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray((result * 255).round().astype(np.uint8)).crop(box)
+
+
+def sheet(columns: Sequence[Column]) -> Image.Image:
+    """Columns beside each other under their labels."""
+    side = columns[0].crops[0].width
+    drawn = Image.new("RGB", (len(columns) * side, LABEL_HEIGHT + len(columns[0].crops) * side), "white")
+    pen = ImageDraw.Draw(drawn)
+    for number, column in enumerate(columns):
+        pen.text((number * side + 6, 4), column.label, "black", ImageFont.load_default(15))
+        for row, crop in enumerate(column.crops):
+            drawn.paste(crop, (number * side, LABEL_HEIGHT + row * side))
+    return drawn
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_the_catalogue_refuses_what_it_cannot_offer(tiny, tmp_path):
 
 
 def test_the_first_pair_to_interpolate_needs_no_download_and_is_of_one_scale(tiny):
-    assert Catalogue.of([]).pair()[0] == "default"
+    assert Catalogue.of([]).pair() == ("default", "rrdb-lite-x4-gan")
     assert Catalogue.of(["RealESRGAN_x4plus", "default"]).pair() == ("default", "default")
     assert Catalogue.of(["default", *map(str, tiny)]).pair() == ("default", "default")
     assert Catalogue.of(list(map(str, tiny))).pair() == ("tiny-a", "tiny-b")

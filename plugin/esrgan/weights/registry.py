@@ -1,4 +1,4 @@
-"""Weights that are known by name: one is installed with the package, the others are downloaded once."""
+"""Weights that are known by name: a pair is installed with the package, the others are downloaded once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ DEFAULT = "default"
 _SHIPPED_FOLDER = Path(__file__).resolve().parent / "models"
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 _BSD = "BSD-3-Clause"
+_OWN_LICENCE = "Apache-2.0; trained on BSDS500, which is for research"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,15 @@ _ENTRIES = (
         description="small RRDBNet trained for PSNR on bicubic x4; installed with the package",
         scale=4,
         file="rrdb-lite-x4-psnr.safetensors",
-        licence="Apache-2.0; trained on BSDS500, which is for research",
+        licence=_OWN_LICENCE,
+        gan="rrdb-lite-x4-gan",
+    ),
+    ModelEntry(
+        name="rrdb-lite-x4-gan",
+        description="the default network after adversarial training: sharper; installed with the package",
+        scale=4,
+        file="rrdb-lite-x4-gan.safetensors",
+        licence=_OWN_LICENCE,
     ),
     _published(
         "ESRGAN_SRx4_DF2KOST_official-ff704c30",
@@ -135,7 +144,7 @@ _ENTRIES = (
 )
 
 MODELS: Mapping[str, ModelEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
-"""All weights by name, the installed one first."""
+"""All weights by name, the installed ones first."""
 
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
