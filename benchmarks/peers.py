@@ -6,7 +6,8 @@
 RRDBNet x4 with 23 blocks, seeded random weights (the last layer scaled so that values are those of pictures), one frame
 of 320x180 at a time. Each peer runs in a process of its own that stays; in each round all of them compute the frame in
 turn, so that each round gives ratios under equal conditions. Figures are medians of the rounds; `--add` goes on with
-the rounds of a file, so that many short runs make one long one.
+the rounds of a file, so that many short runs make one long one. Processor time stands beside the time on the clock:
+what else runs on the machine changes it less. A round counts only if the load was the same from its begin to its end.
 
 Peers whose packages are missing are installed, without their dependencies, into `--folder`, beside the packages of this
 environment: all of them use the same torch. Real-ESRGAN 0.3.0 needs a module that torchvision has dropped; an alias
@@ -252,6 +253,14 @@ def ours(folder: Path, **options: Any) -> Run:
     return run
 
 
+def ours_int8(folder: Path) -> Run:
+    """With 8-bit integers, calibrated on another picture than the one that is computed."""
+    from esrgan_video.export.int8 import calibrate
+
+    calibration = calibrate(load_network(folder / "net.pth"), [probe_picture(96)])
+    return ours(folder, backend="openvino", dtype="int8", calibration=calibration)
+
+
 PEERS: dict[str, tuple[Callable[[Path], Run], str, str]] = {
     BASE: (realesrgan, "float32", "realesrgan"),
     "spandrel float32": (spandrel, "float32", "spandrel"),
@@ -263,7 +272,7 @@ PEERS: dict[str, tuple[Callable[[Path], Run], str, str]] = {
     "ours, default": (ours, "", "torch"),
     "ours, exact": (lambda folder: ours(folder, dtype="float32", overlap=48), "float32", "torch"),
     "ours, exact, native": (lambda folder: ours(folder, backend="native", dtype="float32"), "float32", "torch"),
-    "ours, int8": (lambda folder: ours(folder, backend="openvino", dtype="int8"), "int8", "openvino"),
+    "ours, int8": (ours_int8, "int8", "openvino"),
 }
 """How to make each, its precision (empty where the engine chooses), and the package that it needs."""
 
@@ -286,10 +295,10 @@ def work(name: str, folder: Path) -> None:
     replies.write(json.dumps(record) + "\n")
     replies.flush()
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         run()
-        seconds = time.perf_counter() - start
-        replies.write(json.dumps({"seconds": seconds, "memory": peak_memory()}) + "\n")
+        seconds, used = time.perf_counter() - start, time.process_time() - used
+        replies.write(json.dumps({"seconds": seconds, "processor": used, "memory": peak_memory()}) + "\n")
         replies.flush()
 
 
@@ -349,7 +358,16 @@ def install(names: list[str], folder: Path) -> None:
         subprocess.run([str(tool) if tool.exists() else command[0], *command[1:], *missing], check=True)
 
 
-def measure(names: list[str], rounds: int, folder: Path, record: dict[str, Any], save: Callable[[], None]) -> None:
+def measure_peaks(record: dict[str, Any]) -> None:
+    """What products of large matrices reach in each precision; the best of all times it was measured."""
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        found = matrix_peak(dtype, torch.device("cpu"), threads_for(None))
+        record["peaks"][precision] = max(found, record["peaks"].get(precision, 0.0))
+
+
+def measure(
+    names: list[str], rounds: int, folder: Path, record: dict[str, Any], save: Callable[[], None], *, wait: bool
+) -> None:
     """Start the peers and take `rounds`, each of which is in the record once it is whole."""
     peers: dict[str, Peer] = {}
     try:
@@ -361,13 +379,22 @@ def measure(names: list[str], rounds: int, folder: Path, record: dict[str, Any],
                 continue
             record["peers"].setdefault(name, {}).update(peers[name].facts)
             print(f"{name}: first frame after {peers[name].facts['first']:.1f} s", flush=True)
+        if wait:
+            print("ready: a line on standard input starts the rounds", flush=True)
+            if not sys.stdin.readline():
+                sys.exit("peers.py: standard input ended before the rounds were started")
+        measure_peaks(record)  # under the load of the rounds, or shares of it would mean nothing
         for _ in range(rounds):
-            taken = {}
+            taken: dict[str, float] = {}
+            used: dict[str, float] = {}
+            began = time.time()
             for name, peer in peers.items():
                 reply = peer.run()
-                taken[name] = reply["seconds"]
+                taken[name], used[name] = reply["seconds"], reply["processor"]
                 record["peers"][name]["memory"] = reply["memory"]
             record["rounds"].append(taken)
+            record["processor"].append(used)
+            record["spans"].append([began, time.time()])
             save()
             print(" ".join(f"{name}: {seconds:.2f} s;" for name, seconds in taken.items()), flush=True)
     finally:
@@ -384,6 +411,7 @@ def summary(record: dict[str, Any]) -> list[dict[str, Any]]:
         if not times:
             continue
         seconds = statistics.median(times)
+        used = [taken[name] for taken in record["processor"] if name in taken]
         peak = record["peaks"].get(PEERS[name][1])
         rows.append(
             {
@@ -392,6 +420,7 @@ def summary(record: dict[str, Any]) -> list[dict[str, Any]]:
                 "ratio": statistics.median(ratios) if ratios else None,
                 "ratios": [min(ratios), max(ratios)] if ratios else None,
                 "rounds": len(times),
+                "processor": statistics.median(used),
                 "share_of_peak": None if peak is None else record["flops"] / seconds / peak,
                 **facts,
             }
@@ -401,14 +430,15 @@ def summary(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Lines for a person."""
-    lines = [f"{'':<24}{'s/frame':>9}{'ratio':>8}{'':>16}{'peak':>7}{'PSNR':>8}{'max/255':>9}{'MB':>7}{'first':>8}"]
+    heads = f"{'peak':>7}{'PSNR':>8}{'max/255':>9}{'MB':>7}{'first':>8}"
+    lines = [f"{'':<24}{'s/frame':>9}{'cpu s':>8}{'ratio':>8}{'':>16}{heads}"]
     for row in rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         span = "" if row["ratios"] is None else "({:.2f} to {:.2f})".format(*row["ratios"])
         share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}"
         psnr = "equal" if row["psnr"] is None else f"{row['psnr']:.1f}"
         lines.append(
-            f"{row['name']:<24}{row['seconds']:>9.2f}{ratio:>8}{span:>16}{share:>7}{psnr:>8}{row['largest']:>9.2g}"
+            f"{row['name']:<24}{row['seconds']:>9.2f}{row['processor']:>8.2f}{ratio:>8}{span:>16}{share:>7}{psnr:>8}{row['largest']:>9.2g}"
             f"{row['memory'] / 1e6:>7.0f}{row['first']:>8.1f}"
         )
     return "\n".join(lines)
@@ -442,6 +472,7 @@ def main() -> None:
     parser.add_argument("--add", action="store_true", help="go on with the rounds in the output")
     parser.add_argument("-o", "--output", type=Path, default=Path("peers.json"))
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--wait", action="store_true", help="hold the rounds until there is a line on standard input")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "esrgan-peers")
     parser.add_argument("--size", type=parse_size, default="320x180", help="of the frame, for a quick trial")
     parser.add_argument("--worker", choices=PEERS, help=argparse.SUPPRESS)
@@ -451,7 +482,15 @@ def main() -> None:
         return
     width, height = given.size
     given.folder.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {"rounds": [], "peers": {}, "peaks": {}, "width": width, "height": height}
+    record: dict[str, Any] = {
+        "rounds": [],
+        "processor": [],
+        "spans": [],
+        "peers": {},
+        "peaks": {},
+        "width": width,
+        "height": height,
+    }
     if given.add and given.output.exists():
         record = json.loads(given.output.read_text())
     record["machine"] = describe_machine()
@@ -460,10 +499,6 @@ def main() -> None:
         folder = given.folder / f"{width}x{height}"
         folder.mkdir(exist_ok=True)
         make_inputs(folder, width, height)
-        threads = threads_for(None)
-        for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-            found = matrix_peak(dtype, torch.device("cpu"), threads)
-            record["peaks"][precision] = max(found, record["peaks"].get(precision, 0.0))
         record["flops"] = flops_per_pixel(load_network(folder / "net.pth")) * width * height
         measure(
             given.only,
@@ -471,6 +506,7 @@ def main() -> None:
             folder,
             record,
             lambda: given.output.write_text(json.dumps(record, indent=1)),
+            wait=given.wait,
         )
     rows = summary(record)
     given.output.write_text(json.dumps(record | {"summary": rows}, indent=1))
