@@ -16,7 +16,7 @@ from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.making import make_backend
-from esrgan_video.engine.guard import MIN_PICTURE_PSNR, poor_pictures
+from esrgan_video.engine.guard import MIN_CROP_PSNR, poor_pictures
 from esrgan_video.engine.memory import free_bytes
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.planner import Plan, Planner, smaller_pass
@@ -102,7 +102,7 @@ class Upscaler:
             "network": self.facts.architecture,
             "weights": checksum(self._loaded.network),
             **self._backend.identity,
-            **({"pictures in float32": f"under {MIN_PICTURE_PSNR:g} dB"} if self._checks_pictures else {}),
+            **({"pictures in float32": f"under {MIN_CROP_PSNR:g} dB"} if self._checks_pictures else {}),
             "tile": "by memory" if options.tile is None else str(options.tile),
             "tile overlap": str(options.overlap),
         }
@@ -172,9 +172,9 @@ class Upscaler:
         if not self._said_poor:
             self._said_poor = True
             _log.warning(
-                "%s keeps less than %.0f dB against float32 in some frames: these are computed in float32",
+                "%s keeps less than %.0f dB against float32 in places of some frames: these are computed in float32",
                 self.precision,
-                MIN_PICTURE_PSNR,
+                MIN_CROP_PSNR,
             )
         places = poor.nonzero().flatten().tolist()
         result[places] = self._upscale(exact, frames[places])
