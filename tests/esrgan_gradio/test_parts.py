@@ -63,7 +63,7 @@ def sent(workspace, path) -> dict[str, str]:
         ({"queue_size": 0}, "--queue-size must be at least 1"),
         ({"max_upload_mb": 0}, "--max-upload-mb must be a positive number, got 0"),
         ({"max_seconds": float("nan")}, "--max-seconds must be a positive number, got nan"),
-        ({"backend": "caffe"}, "backend must be one of torch, .*, got 'caffe'"),
+        ({"backend": "caffe"}, "backend must be one of usual, torch, .*, got 'caffe'"),
         ({"keep_minutes": -1}, "--keep-minutes must be a positive number, got -1"),
     ],
 )

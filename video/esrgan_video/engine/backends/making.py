@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from esrgan.errors import UsageError
 from esrgan.weights import LoadedNetwork
-from esrgan_video.engine.backends import native_backend
+from esrgan_video.engine.backends import native_backend, torch_backend
 from esrgan_video.engine.backends.automatic import choose_backend
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.config import (
@@ -18,6 +19,7 @@ from esrgan_video.engine.backends.config import (
     OpenVINOConfig,
     TorchConfig,
 )
+from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.options import EngineOptions
 
 _HOMES: dict[type[Any], str] = {
@@ -53,12 +55,15 @@ def make_backend(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
 
 
 def _usual(loaded: LoadedNetwork, options: EngineOptions) -> Backend:
-    """PyTorch, or the project's own kernel where it does the same float32 faster."""
-    backend = _build(loaded, options, TorchConfig())
-    on_processor = backend.device.type == "cpu" and backend.precision == "float32"
-    if on_processor and native_backend.is_worth_it(loaded):
-        return _build(loaded, options, NativeConfig())
-    return backend
+    """PyTorch, and the project's own kernel where it does the same float32 faster."""
+    if find_device(options.device).type != "cpu" or not native_backend.is_worth_it(loaded):
+        return _build(loaded, options, TorchConfig())
+
+    def native() -> native_backend.NativeBackend:
+        return native_backend.build(loaded, replace(options, dtype="float32"), NativeConfig())
+
+    backend = torch_backend.build(loaded, options, TorchConfig(), native)
+    return native() if backend.precision == "float32" else backend
 
 
 def _build(loaded: LoadedNetwork, options: EngineOptions, config: BackendConfig) -> Backend:
