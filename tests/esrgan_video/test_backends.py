@@ -1,8 +1,12 @@
 """Every library that runs networks, against the float64 network in torch."""
 
 import copy
+import ctypes
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,6 +53,35 @@ def shipped() -> tuple[LoadedNetwork, torch.Tensor, torch.Tensor]:
     network = load_network("default")
     images = torch.cat((probe_picture(48)[..., :33, :], probe_picture(48)[..., 15:, :]))
     return network, images, reference(network.network, images)
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of the C library."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> tuple[int | None, int, int]:
+    """The stack on which this thread handles signals."""
+    found = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found.start, found.flags, found.size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sigaltstack's structure is that of Linux")
+def test_signals_are_handled_where_they_were_before():
+    script = (
+        "import faulthandler; faulthandler.enable()\n"
+        "from test_backends import *\n"
+        "before = signal_stack()\n"
+        "upscaler = engine(small_rrdb(), 'openvino'); upscaler(torch.rand(1, 3, 8, 8))\n"
+        "assert before[0] and signal_stack() == before, signal_stack()\n"
+    )
+    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": folders}, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("backend", COMPILED)

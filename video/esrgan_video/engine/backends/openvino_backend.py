@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -61,7 +62,11 @@ class OpenVINOBackend:
         self.precision = precision
         self.bytes_per_pixel = memory_for_pixel(loaded, precision)
         self._library = _import_openvino()
-        self._request = self._compiled().create_infer_request()
+        # The library's plugin for processors gives the thread that loads it another stack for signals, and frees it
+        # when it is unloaded, in whatever thread that happens: the next signal would kill the process. So it is loaded
+        # by a thread that ends.
+        with ThreadPoolExecutor(1, thread_name_prefix="esrgan-openvino") as passing:
+            self._request = passing.submit(lambda: self._compiled().create_infer_request()).result()
         self._lock = threading.Lock()  # a request holds the tensors of one pass
         self._exact: OpenVINOBackend | None = None
 
