@@ -197,8 +197,11 @@ def test_nothing_is_computed_before_a_frame_is_asked_for(rgbs, computed):
     assert not computed
 
 
-@pytest.mark.parametrize(("size", "frames", "batch"), [((6, 5), 40, 16), ((120, 100), 3, 1)])
-def test_the_batch_is_the_engines_plan_for_the_size(computed, size, frames, batch):
+@pytest.mark.parametrize(
+    ("size", "frames", "threads", "batch"), [((6, 5), 40, 1, 16), ((120, 100), 4, 1, 1), ((120, 100), 4, 3, 3)]
+)
+def test_the_batch_is_the_engines_plan_for_the_size(computed, monkeypatch, size, frames, threads, batch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     planes = random_planes(vs.core.get_video_format(vs.RGBS), *size, frames)
     clip = esrgan(clip_of(planes, vs.RGBS), repeat(), device="cpu", dtype="float32")
     clip.get_frame(0)
