@@ -14,7 +14,6 @@ from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, load_network
 from esrgan_video import EngineOptions, Upscaler
-from esrgan_video.engine import guard, precision
 from esrgan_video.engine.backends import native_backend
 from esrgan_video.engine.backends.config import NativeConfig
 from esrgan_video.engine.native.library import find_library
@@ -22,7 +21,6 @@ from esrgan_video.engine.native.packing import transform_matrix
 from esrgan_video.engine.precision import probe_picture
 from network_tools import loaded, small_rrdb
 
-call = native_backend.NativeBackend.__call__
 ROOT = Path(__file__).resolve().parents[2]
 
 if find_library() is None and not (shutil.which("c++") or shutil.which("g++")):
@@ -137,24 +135,6 @@ def test_float32_on_a_processor_takes_it_and_small_networks_do_not():
     assert Upscaler(small_rrdb(), usual).backend == "torch"
     assert Upscaler(loaded(RRDBNet(num_feat=16, num_block=1, plus=True), 4), usual).backend == "torch"
     assert Upscaler(random_rrdb(), EngineOptions(device="cpu", dtype="bfloat16")).backend == "torch"
-
-
-def test_pictures_that_rounding_costs_too_much_are_computed_by_it(monkeypatch):
-    monkeypatch.setattr(precision, "fast_dtype", lambda _: torch.bfloat16)
-    monkeypatch.setattr(precision, "MIN_PSNR", 0.0)
-    monkeypatch.setattr(guard, "MIN_CROP_PSNR", 200.0)
-    made = []
-    monkeypatch.setattr(native_backend.NativeBackend, "__call__", lambda *given: made.append(1) or call(*given))
-    network, images = random_rrdb(), torch.rand(2, 3, 40, 40)
-    upscaler = Upscaler(network, EngineOptions(device="cpu", threads=1))
-    assert (upscaler.backend, upscaler.precision) == ("torch", "bfloat16")
-    result = upscaler(images)
-    if next(iter(find_library().kernels)) == "portable":
-        assert not made
-        return
-    assert made
-    assert upscaler.identity["backend for float32"] == "native"
-    assert relative_error(result, reference(network, images)) < 1.5e-6
 
 
 def test_where_it_was_not_built_float32_runs_in_torch(monkeypatch):

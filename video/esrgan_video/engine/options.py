@@ -29,13 +29,14 @@ class EngineOptions:
     """
 
     backend: BackendName | BackendConfig = "usual"
-    """Library that runs the network: its name, or its settings. `usual` is torch or, for float32 on a processor,
-    native where that was built; `auto` takes the fastest one that is installed."""
+    """Library that runs the network: its name, or its settings. `usual` is torch or, on a processor, native where
+    that was built and half precision was not asked for; `auto` takes the fastest one that is installed."""
     device: str = "auto"
     """`auto` (CUDA, else MPS, else CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"
-    """Precision of the convolutions. `auto` takes half precision only where it is fast and was checked against
-    float32 with these weights. `int8` is for the dense blocks of RRDBNet in OpenVINO, and needs `calibration`."""
+    """Precision of the convolutions. `auto` is float32 in native, and in others half precision where that is fast and
+    was checked against float32 with these weights. `int8` is for the dense blocks of RRDBNet in OpenVINO, and needs
+    `calibration`."""
     calibration: Calibration | None = field(default=None, compare=False)
     """For `int8`: what `esrgan_video.export.int8.calibrate` found in some frames."""
     tile: int | None = None

@@ -11,7 +11,7 @@ BackendName = Literal["usual", "torch", "openvino", "onnxruntime", "native", "au
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 BACKEND_HELP = (
-    "library that runs the network: usual (torch; native for float32 on a processor), torch, openvino, onnxruntime, "
+    "library that runs the network: usual (torch; native on a processor), torch, openvino, onnxruntime, "
     "native, or auto for the fastest one that is installed, measured once; openvino:GPU and onnxruntime:cuda name a "
     "device of theirs (default: %(default)s)"
 )

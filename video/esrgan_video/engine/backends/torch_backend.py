@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from esrgan.weights import LoadedNetwork
 from esrgan_video.engine.backends.config import TorchConfig
-from esrgan_video.engine.backends.native_backend import NativeBackend
 from esrgan_video.engine.cores import threads_for
 from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.memory import bytes_per_pixel
@@ -27,7 +26,6 @@ class TorchBackend:
         device: where it runs.
         config: as the caller chose.
         threads: processor cores to use where `device` is the processor.
-        native: makes the backend for what must be computed in float32; by default this one does that too.
     """
 
     name = "torch"
@@ -40,7 +38,6 @@ class TorchBackend:
         device: torch.device,
         config: TorchConfig,
         threads: int | None = None,
-        native: Callable[[], NativeBackend] | None = None,
     ) -> None:
         self._loaded = loaded
         self._config = config
@@ -52,8 +49,7 @@ class TorchBackend:
         self.bytes_per_pixel = bytes_per_pixel(
             self.network, in_channels=loaded.facts.in_channels, dtype=self._input_dtype, device=device
         )
-        self._native = native
-        self._exact: TorchBackend | NativeBackend | None = None
+        self._exact: TorchBackend | None = None
         self._workers = Workers(threads_for(threads)) if device.type == "cpu" else None
 
     @property
@@ -74,8 +70,7 @@ class TorchBackend:
     @property
     def identity(self) -> Mapping[str, str]:
         """What the result depends on beside the weights."""
-        in_float32 = {} if self._native is None else {"backend for float32": NativeBackend.name}
-        return {"backend": self.name, "precision": self.precision, **in_float32}
+        return {"backend": self.name, "precision": self.precision}
 
     def __call__(self, images: Tensor) -> Tensor:
         """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
@@ -88,12 +83,10 @@ class TorchBackend:
         images = images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)
         return self.network(images).float()  # type: ignore[no-any-return]
 
-    def exact(self) -> TorchBackend | NativeBackend | None:
+    def exact(self) -> TorchBackend | None:
         """The same network in float32."""
         if self.dtype == torch.float32:
             return None
-        if self._exact is None and self._native is not None:
-            self._exact = self._native()
         if self._exact is None:
             self._exact = TorchBackend(
                 self._loaded, dtype=torch.float32, device=self.device, config=self._config, threads=self._threads
@@ -101,20 +94,15 @@ class TorchBackend:
         return self._exact
 
 
-def build(
-    loaded: LoadedNetwork,
-    options: EngineOptions,
-    config: TorchConfig,
-    native: Callable[[], NativeBackend] | None = None,
-) -> TorchBackend:
-    """The network on the device and in the precision that `options` ask for; `native` as of `TorchBackend`.
+def build(loaded: LoadedNetwork, options: EngineOptions, config: TorchConfig) -> TorchBackend:
+    """The network on the device and in the precision that `options` ask for.
 
     Raises:
         UsageError: a device that is not there.
     """
     device = find_device(options.device)
     dtype = choose_dtype(options.dtype, loaded, device)
-    return TorchBackend(loaded, dtype=dtype, device=device, config=config, threads=options.threads, native=native)
+    return TorchBackend(loaded, dtype=dtype, device=device, config=config, threads=options.threads)
 
 
 def _place(network: nn.Module, device: torch.device) -> nn.Module:
