@@ -1,6 +1,7 @@
 """The project's own kernel against float64 torch: each instruction set, odd sizes, threads, what it refuses."""
 
 import copy
+import ctypes
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import EngineError, UsageError
 from esrgan.weights import LoadedNetwork, load_network
 from esrgan_video import EngineOptions, Upscaler
+from esrgan_video.engine import workers
 from esrgan_video.engine.backends import native_backend
 from esrgan_video.engine.backends.config import NativeConfig
 from esrgan_video.engine.native.library import find_library
@@ -135,6 +137,28 @@ def test_float32_on_a_processor_takes_it_and_small_networks_do_not():
     assert Upscaler(small_rrdb(), usual).backend == "torch"
     assert Upscaler(loaded(RRDBNet(num_feat=16, num_block=1, plus=True), 4), usual).backend == "torch"
     assert Upscaler(random_rrdb(), EngineOptions(device="cpu", dtype="bfloat16")).backend == "torch"
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_pass_that_is_stopped_computes_nothing(monkeypatch, stopped):
+    upscaler = engine(random_rrdb(), threads=2)
+    monkeypatch.setattr(torch, "empty", lambda *size, **given: torch.full(size, 7, **given))
+    result = upscaler._backend._run(ctypes.c_int32(stopped), torch.rand(2, 3, 9, 9))
+    assert bool((result == 7).all()) == bool(stopped)
+
+
+def test_an_interrupted_caller_stops_the_pass(monkeypatch):
+    works = []
+
+    def interrupted(_, work, _images):
+        """As where Ctrl-C comes while the caller waits for its threads."""
+        works.append(work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers.Workers, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine(random_rrdb())(torch.rand(1, 3, 8, 8))
+    assert [work.args[0].value for work in works] == [1]
 
 
 def test_where_it_was_not_built_float32_runs_in_torch(monkeypatch):

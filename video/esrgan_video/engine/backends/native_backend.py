@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -69,12 +71,17 @@ class NativeBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
-        return self._workers(self._run, images)
+        stopped = ctypes.c_int32(0)
+        try:
+            return self._workers(partial(self._run, stopped), images)
+        except BaseException:  # Ctrl-C comes here while the threads are at work: the process waits for them to end
+            stopped.value = 1
+            raise
 
     def exact(self) -> None:
         """This one is in float32."""
 
-    def _run(self, images: Tensor) -> Tensor:
+    def _run(self, stopped: ctypes.c_int32, images: Tensor) -> Tensor:
         images = F.pixel_unshuffle(images, self._unshuffle).contiguous()
         count, _, height, width = images.shape
         network, threads = self._packed.network, torch.get_num_threads()
@@ -92,6 +99,7 @@ class NativeBackend:
                 kernel=self._kernel,
                 threads=threads,
                 workspace=-(-workspace.data_ptr() // _ALIGNMENT) * _ALIGNMENT,
+                stopped=stopped,
             )
         return result
 

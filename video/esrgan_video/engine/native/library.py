@@ -64,14 +64,25 @@ class Library:
         kernel: str,
         threads: int,
         workspace: int,
+        stopped: ctypes.c_int32,
     ) -> None:
         """Upscale one picture. `source`, `target` and `workspace` are addresses; the last is a multiple of 64.
+
+        Once another thread gives `stopped` a value, it returns soon and the target is worth nothing.
 
         Raises:
             MemoryError: not even the lists of what to do could be made.
         """
         failed = self.functions.esrgan_run(
-            ctypes.byref(network), source, target, height, width, self.kernels[kernel], threads, workspace
+            ctypes.byref(network),
+            source,
+            target,
+            height,
+            width,
+            self.kernels[kernel],
+            threads,
+            workspace,
+            ctypes.byref(stopped),
         )
         if failed:
             raise MemoryError
@@ -93,7 +104,10 @@ def find_library() -> Library | None:
     functions.esrgan_kernel.restype = ctypes.c_char_p
     functions.esrgan_workspace.argtypes = (network, integer, integer, integer, integer)
     functions.esrgan_workspace.restype = ctypes.c_int64
-    functions.esrgan_run.argtypes = (network, pointer, pointer, integer, integer, integer, integer, pointer)
+    functions.esrgan_run.argtypes = (
+        *(network, pointer, pointer, integer, integer, integer, integer, pointer),
+        ctypes.POINTER(integer),
+    )
     functions.esrgan_run.restype = integer
     return Library(functions, _kernels(functions))
 

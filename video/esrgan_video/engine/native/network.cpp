@@ -211,7 +211,8 @@ class Team {
 // One thread's view of the work.
 class Worker {
   public:
-    Worker(Team& team, const Kernel& kernel, float* scratch) : team_(team), kernel_(kernel), scratch_(scratch) {}
+    Worker(Team& team, const Kernel& kernel, float* scratch, const volatile int32_t* stopped)
+        : team_(team), kernel_(kernel), scratch_(scratch), stopped_(stopped) {}
 
     // `output` is what `planes` of a pass without a map points at.
     void run(const Chain& chain, float* output) {
@@ -230,6 +231,7 @@ class Worker {
         const int across = tiles(pass.width);
         const int groups = divide_up(across, kernel_.group_tiles);
         share((last - first) * groups, [&](int number) {
+            if (*stopped_) return;  // the result is wanted no more; all threads still go through all passes together
             const int group = number % groups;
             const int start = across * group / groups, stop = across * (group + 1) / groups;
             kernel_.run(pass, Job{first + number / groups, start, stop - start}, scratch_);
@@ -239,6 +241,7 @@ class Worker {
     Team& team_;
     const Kernel& kernel_;
     float* scratch_;
+    const volatile int32_t* stopped_;
     int64_t claimed_ = 0;
 };
 
@@ -421,14 +424,15 @@ int64_t esrgan_workspace(const EsrganNetwork* network, int32_t height, int32_t w
     }
 }
 
-// Upscale one picture. `workspace` is aligned to 64 bytes. 0: done; 1: out of memory.
+// Upscale one picture. `workspace` is aligned to 64 bytes. Once `stopped` is not 0 it returns soon, and `output` is
+// worth nothing. 0: done; 1: out of memory.
 int32_t esrgan_run(const EsrganNetwork* network, const float* input, float* output, int32_t height, int32_t width,
-                   int32_t kernel, int32_t threads, float* workspace) {
+                   int32_t kernel, int32_t threads, float* workspace, const volatile int32_t* stopped) {
     try {
         const Plan plan(*network, height, width, *KERNELS[kernel], threads, workspace);
         Team team(threads);
         team.run([&](int number) {
-            Worker worker(team, *KERNELS[kernel], plan.scratch(number));
+            Worker worker(team, *KERNELS[kernel], plan.scratch(number), stopped);
             plan.run(worker, input, output);
         });
         return 0;
