@@ -18,8 +18,9 @@ from collections.abc import Callable
 import torch
 
 from esrgan.archs.rrdbnet import RRDBNet
-from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
+from esrgan.weights import LoadedNetwork, load_network, network_from_state_dict
 from esrgan_video import EngineOptions, Upscaler
+from esrgan_video.benchmark.work import matrix_peak
 from esrgan_video.engine.precision import probe_picture
 from machine import describe_machine
 
@@ -29,20 +30,7 @@ ERROR_SIDE = 64
 def network_of_the_paper() -> LoadedNetwork:
     """RRDBNet x4 with 23 blocks and random weights."""
     torch.manual_seed(0)
-    network = RRDBNet().eval()
-    facts = NetworkFacts(
-        architecture="RRDBNet",
-        layout="basicsr",
-        scale=4,
-        in_channels=3,
-        out_channels=3,
-        size_multiple=1,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        supports_float16=True,
-        supports_bfloat16=True,
-        config={},
-    )
-    return LoadedNetwork(network, facts)
+    return network_from_state_dict(RRDBNet().state_dict())
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -50,12 +38,6 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def matmul_rate(side: int = 2048) -> float:
-    """Best of five products of two square float32 matrices, in GFLOP/s."""
-    one, other = torch.rand(side, side), torch.rand(side, side)
-    return 2e-9 * side**3 / min(seconds(lambda: one @ other) for _ in range(5))
 
 
 def main() -> None:
@@ -82,10 +64,11 @@ def main() -> None:
         "torch": lambda: engines["torch"](frame),
         "plain": lambda: loaded.network(frame),
     }
+    peak = matrix_peak(torch.float32, torch.device("cpu"), given.threads)
     print(describe_machine())
     print(
         f"{loaded.facts.architecture} x{loaded.facts.scale}, {loaded.facts.parameters:,} parameters, {width}x{height}, "
-        f"{dict(engines['native'].identity)['kernel']}, float32 product of matrices {matmul_rate():.0f} GFLOP/s"
+        f"{dict(engines['native'].identity)['kernel']}, float32 product of matrices {peak / 1e9:.0f} GFLOP/s"
     )
     times: dict[str, list[float]] = {name: [] for name in ways}
     with torch.inference_mode():
