@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from esrgan.errors import EsrganError, UsageError, one_line
 from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
-from esrgan_video.engine.backends.config import BACKEND_HELP, parse_backend
+from esrgan_video.cli.upscale_plan import DEFAULT_FOLDER, Job, UpscalePlan, plan_upscale
+from esrgan_video.engine.backends.config import BACKEND_HELP
 from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP, DType
 from esrgan_video.pipes.names import PIPE, path_of
 
 if TYPE_CHECKING:
     from esrgan.weights import LoadedNetwork
     from esrgan_video.engine import EngineOptions, Upscaler
-    from esrgan_video.faces.options import FaceOptions
     from esrgan_video.faces.restorer import FaceRestorer
     from esrgan_video.options import VideoOptions
     from esrgan_video.size import OutputSize
@@ -35,9 +35,6 @@ DTYPE_HELP = (
 )
 FACE_NAMES = ("GFPGANv1.4", "GFPGANv1.3", "CodeFormer")
 """Restorers that are known by name, the usual one first: those of `esrgan.weights.face_files`, which loads torch."""
-
-DEFAULT_FOLDER = Path("results")
-"""Where results go when no output is named, as in Real-ESRGAN."""
 
 
 def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> None:
@@ -245,43 +242,17 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
-_ONE_OR_MANY = (".gif", ".apng")
-"""Outputs that are written as animations are, also where there is one frame."""
-
-
-_FACE_CHOICES = {
-    "strength": "face_strength",
-    "min_size": "face_min_size",
-    "only_center": "face_only_center",
-    "detector": "face_detector",
-    "mask": "face_mask",
-    "folder": "face_dir",
-}
-"""Fields of `FaceOptions` and the options that set them."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    source: Path
-    target: Path
-    is_video: bool
-
-
 def run(given: argparse.Namespace) -> int:
     """Run the command; one failed input among several does not stop the others."""
     from esrgan_video.engine import Upscaler
     from esrgan_video.faces.restorer import FaceRestorer
-    from esrgan_video.size import OutputSize
 
     if given.json and not given.dry_run:
         raise UsageError("--json is for --dry-run; progress in JSON is --progress json")
-    size = OutputSize(scale=given.scale, width=given.width, height=given.height)
-    engine = _engine_options(given)
-    video = _video_options(given, size)
-    jobs = _plan_jobs(given)
-    model = _model(given)
+    plan = plan_upscale(given)
+    model, engine, video = _model(given), plan.engine, plan.video
     if engine.dtype == "int8":
-        model, engine = _calibrated(model, engine, jobs, video)
+        model, engine = _calibrated(model, plan)
     upscaler = Upscaler(model, engine)
     _log.info(
         "%s x%d on %s in %s by %s",
@@ -291,27 +262,24 @@ def run(given: argparse.Namespace) -> int:
         upscaler.precision,
         upscaler.backend,
     )
-    faces = None if video.faces is None or given.dry_run else FaceRestorer(video.faces, upscaler.device)
-
     if given.dry_run:
-        return _forecast(jobs, given, upscaler, video)
-    images = [job for job in jobs if not job.is_video]
-    videos = [job for job in jobs if job.is_video]
-    failures = _run_images(images, given, upscaler, size, faces)
-    for job in videos:
+        return _forecast(plan.jobs, given, upscaler, video)
+    faces = None if video.faces is None else FaceRestorer(video.faces, upscaler.device)
+    failures = _run_images(plan.images, given, upscaler, video.size, faces)
+    for job in plan.videos:
         failures += _attempt(
             lambda job=job: _run_video(job, given, upscaler, video, faces),  # type: ignore[misc]
-            alone=len(jobs) == 1,
+            alone=len(plan.jobs) == 1,
         )
     if engine.calibration is not None:
         found = engine.calibration
         sys.stderr.write(f"esrgan: int8: {found.psnr(upscaler):.1f} dB against float32 in {len(found.crops)} frames\n")
     if failures:
-        sys.stderr.write(f"esrgan: {failures} of {len(jobs)} inputs failed\n")
+        sys.stderr.write(f"esrgan: {failures} of {len(plan.jobs)} inputs failed\n")
     return 1 if failures else 0
 
 
-def _forecast(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> int:
+def _forecast(jobs: Sequence[Job], given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> int:
     """Print what would be done; one input that cannot be done does not stop the others."""
     failures = 0
     for job in jobs:
@@ -322,7 +290,7 @@ def _forecast(jobs: Sequence[_Job], given: argparse.Namespace, upscaler: Upscale
     return 1 if failures else 0
 
 
-def _print_forecast(job: _Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
+def _print_forecast(job: Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
     from esrgan_video.cli.dry_run import as_json, as_table
     from esrgan_video.dry_run import dry_run
 
@@ -337,7 +305,7 @@ def _print_forecast(job: _Job, given: argparse.Namespace, upscaler: Upscaler, op
 
 
 def _run_images(
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     given: argparse.Namespace,
     upscaler: Upscaler,
     size: OutputSize,
@@ -370,7 +338,7 @@ def _run_images(
 
 
 def _run_video(
-    job: _Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions, faces: FaceRestorer | None
+    job: Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions, faces: FaceRestorer | None
 ) -> None:
     from esrgan_video.pipeline import upscale_video
 
@@ -404,9 +372,7 @@ def _model(given: argparse.Namespace) -> str | LoadedNetwork:
     return load_blend(given.model, given.interpolate, alpha=given.alpha, progress=given.progress)
 
 
-def _calibrated(
-    model: str | LoadedNetwork, engine: EngineOptions, jobs: Sequence[_Job], video: VideoOptions
-) -> tuple[LoadedNetwork, EngineOptions]:
+def _calibrated(model: str | LoadedNetwork, plan: UpscalePlan) -> tuple[LoadedNetwork, EngineOptions]:
     """The network, and the options with what it sees in some frames of the inputs."""
     from esrgan.weights import load_network
     from esrgan_video.export.int8 import calibrate, check_int8
@@ -414,97 +380,5 @@ def _calibrated(
 
     network = load_network(model) if isinstance(model, str) else model
     check_int8(network)
-    images = [job.source for job in jobs if not job.is_video]
-    videos = [job.source for job in jobs if job.is_video]
-    return network, replace(engine, calibration=calibrate(network, sample(images, videos, video)))
-
-
-def _engine_options(given: argparse.Namespace) -> Any:
-    from esrgan_video.engine import EngineOptions
-
-    if given.gpu_id is not None and given.device is not None:
-        raise UsageError(f"--gpu-id {given.gpu_id} and --device {given.device} both name a device: use one")
-    for name, is_float32 in (("--fp32", given.fp32), ("--exact", given.exact)):
-        if is_float32 and given.dtype not in ("auto", "float32"):
-            raise UsageError(f"{name} and --dtype {given.dtype} contradict each other: use one")
-    return EngineOptions(
-        backend=parse_backend(given.backend),
-        device=given.device or ("auto" if given.gpu_id is None else f"cuda:{given.gpu_id}"),
-        dtype="float32" if given.fp32 or given.exact else given.dtype,
-        tile=given.tile,
-        overlap=max(given.tile_pad, EXACT_OVERLAP) if given.exact else given.tile_pad,
-        batch=given.batch,
-        threads=given.threads,
-    )
-
-
-def _video_options(given: argparse.Namespace, size: OutputSize) -> VideoOptions:
-    from esrgan_video.container import TimeRange
-    from esrgan_video.options import VideoOptions
-
-    return VideoOptions(
-        size=size,
-        encoder=_encoder_options(given),
-        batch=given.batch,
-        time_range=TimeRange(start=given.start, end=given.end, frames=given.frames),
-        deinterlace=given.deinterlace,
-        rate=given.fps,
-        quality=given.quality,
-        pipe_format="nut" if given.ext.lstrip(".").lower() == "nut" else "y4m",
-        drop_unsupported=given.drop_unsupported,
-        strict=given.strict,
-        restart=given.restart,
-        segment_frames=given.segment_frames,
-        compare=given.compare,
-        reuse=given.reuse,
-        color_fix=given.color_fix,
-        faces=_face_options(given),
-    )
-
-
-def _face_options(given: argparse.Namespace) -> FaceOptions | None:
-    from esrgan_video.faces.options import FaceOptions
-
-    chosen = {field: value for field, name in _FACE_CHOICES.items() if (value := getattr(given, name)) is not None}
-    if given.faces is not None:
-        return FaceOptions(model=given.faces, **chosen)
-    if chosen:
-        first = _FACE_CHOICES[next(iter(chosen))].replace("_", "-")
-        raise UsageError(f"--{first} is for faces: name what restores them with --faces MODEL (or --face-enhance)")
-    return None
-
-
-def _encoder_options(given: argparse.Namespace) -> Any:
-    from esrgan_video.container import EncoderOptions
-
-    extra: dict[str, str] = {}
-    for option in given.encoder_option:
-        key, separator, value = option.partition("=")
-        if not separator or not key:
-            raise UsageError(f"--encoder-option takes KEY=VALUE, got {option!r}")
-        extra[key] = value
-    return EncoderOptions(codec=given.codec, crf=given.crf, preset=given.preset, pix_fmt=given.pix_fmt, extra=extra)
-
-
-def _plan_jobs(given: argparse.Namespace) -> list[_Job]:
-    from esrgan_video.inputs import expand_inputs, is_video, plan_outputs
-
-    patterns = [*given.inputs, *given.input]
-    if not patterns:
-        raise UsageError("no input: name image or video files, a folder or a quoted pattern")
-    if not 1 <= given.quality <= 100:
-        raise UsageError(f"--quality must be 1 to 100, got {given.quality}")
-    output = given.output or DEFAULT_FOLDER
-    sources = expand_inputs(patterns)
-    many = len(sources) > 1 or any(Path(pattern).is_dir() for pattern in patterns)
-    pairs = plan_outputs(sources, output, suffix=given.suffix, ext=given.ext, many=many)
-    if any(target != output for _, target in pairs) and not given.dry_run:
-        _make_folder(output)
-    return [_Job(source, target, is_video(source) or target.suffix.lower() in _ONE_OR_MANY) for source, target in pairs]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the output folder {folder}: {error.strerror}") from error
+    images, videos = ([job.source for job in jobs] for jobs in (plan.images, plan.videos))
+    return network, replace(plan.engine, calibration=calibrate(network, sample(images, videos, plan.video)))
