@@ -117,6 +117,16 @@ def test_one_broken_input_does_not_stop_the_others(photo, weights, tmp_path, cap
     assert "1 of 2 inputs failed" in error
 
 
+def test_a_broken_image_does_not_stop_a_video(weights, tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    make_clip(source / "clip.mp4")
+    assert main(["upscale", str(source), "-o", str(tmp_path / "out"), "-n", str(weights)]) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip_out.mp4"]
+    assert "1 of 2 inputs failed" in capsys.readouterr().err
+
+
 def test_a_video_is_upscaled_with_its_range_and_options(weights, tmp_path):
     clip = make_clip(tmp_path / "clip 50 %.mp4")
     target = tmp_path / "large.mkv"

@@ -265,12 +265,10 @@ def run(given: argparse.Namespace) -> int:
     if given.dry_run:
         return _forecast(plan.jobs, given, upscaler, video)
     faces = None if video.faces is None else FaceRestorer(video.faces, upscaler.device)
-    failures = _run_images(plan.images, given, upscaler, video.size, faces)
+    alone = len(plan.jobs) == 1
+    failures = _run_images(plan.images, given, upscaler, video.size, faces, alone=alone)
     for job in plan.videos:
-        failures += _attempt(
-            lambda job=job: _run_video(job, given, upscaler, video, faces),  # type: ignore[misc]
-            alone=len(plan.jobs) == 1,
-        )
+        failures += _attempt(lambda job=job: _run_video(job, given, upscaler, video, faces), alone=alone)  # type: ignore[misc]
     if engine.calibration is not None:
         found = engine.calibration
         sys.stderr.write(f"esrgan: int8: {found.psnr(upscaler):.1f} dB against float32 in {len(found.crops)} frames\n")
@@ -310,6 +308,8 @@ def _run_images(
     upscaler: Upscaler,
     size: OutputSize,
     faces: FaceRestorer | None,
+    *,
+    alone: bool,
 ) -> int:
     from esrgan_video.images import upscale_image
 
@@ -329,7 +329,7 @@ def _run_images(
                     color_fix=given.color_fix,
                     faces=faces,
                 ),
-                alone=len(jobs) == 1,
+                alone=alone,
             )
             progress.update()
     for job in jobs if not failures else ():
