@@ -10,6 +10,7 @@ from esrgan import __version__
 from esrgan.weights import describe
 from esrgan_gradio.errors import sentences
 from esrgan_gradio.html import duration, table
+from esrgan_gradio.layout import model_choice, pane, panes
 from esrgan_gradio.services import DEVICE_EVENT, Services
 
 _LOCAL_LINK = re.compile(r"!?\[([^\]]*)\]\((?![a-z]+:)[^)]*\)")
@@ -20,14 +21,13 @@ def add_about_tab(services: Services) -> None:
     """Add the tab to the app that is being built."""
     import gradio as gr
 
-    names = services.catalogue.names
-    with gr.Tab("About the model", id="about"), gr.Row(elem_classes="panes"):
-        with gr.Column(scale=5, min_width=320):
-            model = gr.Dropdown(names, value=services.catalogue.default, label="Model", elem_id="about-model")
+    with gr.Tab("About the model", id="about"), panes():
+        with pane(5):
+            model = model_choice(services, "about-model")
             facts = gr.HTML(listed_facts(services, services.catalogue.default), elem_id="about-facts", padding=False)
             load = gr.Button("Read the weights", elem_id="about-load")
             gr.HTML(_service_facts(services), elem_id="about-service", padding=False)
-        with gr.Column(scale=6, min_width=320):
+        with pane(6):
             card = gr.Markdown(
                 model_card(services, services.catalogue.default), elem_id="about-card", elem_classes="card"
             )

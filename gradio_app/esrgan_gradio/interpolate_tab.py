@@ -8,8 +8,21 @@ from esrgan_gradio.blending import ALPHAS, SHEET_CROP
 from esrgan_gradio.errors import sentences
 from esrgan_gradio.examples import example_pictures
 from esrgan_gradio.html import status
+from esrgan_gradio.layout import (
+    before_after,
+    control_pane,
+    download_button,
+    examples,
+    pair,
+    panes,
+    picture_source,
+    ready,
+    result_pane,
+    say_at_failure,
+    state_line,
+)
 from esrgan_gradio.runs import run_blend, run_sheet
-from esrgan_gradio.services import DEVICE_EVENT, LIGHT_EVENT, Services
+from esrgan_gradio.services import DEVICE_EVENT, Services
 
 WAITING = "α mixes the two networks, parameter by parameter: 0 is the first, 1 the second."
 _WEIGHTS = [".safetensors", ".pth", ".pt", ".ckpt"]
@@ -21,55 +34,24 @@ def add_interpolate_tab(services: Services) -> None:
 
     names = services.catalogue.names
     first_name, second_name = services.catalogue.pair()
-    with gr.Tab("Interpolate", id="interpolate"), gr.Row(elem_classes="panes"):
-        with gr.Column(scale=4, min_width=320):
-            source = gr.Image(
-                label="Image: drop, paste or photograph",
-                sources=["upload", "clipboard", "webcam"],
-                type="filepath",
-                image_mode=None,
-                height=240,
-                buttons=["fullscreen"],
-                elem_id="blend-source",
-            )
-            with gr.Row(elem_classes="pair"):
+    with gr.Tab("Interpolate", id="interpolate"), panes():
+        with control_pane():
+            source = picture_source("blend-source", 240)
+            with pair():
                 first = gr.Dropdown(names, value=first_name, label="First (α = 0)", elem_id="blend-first")
                 second = gr.Dropdown(names, value=second_name, label="Second (α = 1)", elem_id="blend-second")
             with gr.Accordion("Weights of your own", open=False):
-                own_first = gr.File(
-                    label="In place of the first", file_types=_WEIGHTS, height=110, elem_id="blend-own-first"
-                )
-                own_second = gr.File(
-                    label="In place of the second", file_types=_WEIGHTS, height=110, elem_id="blend-own-second"
-                )
+                own_first = _weights_source("In place of the first", "blend-own-first")
+                own_second = _weights_source("In place of the second", "blend-own-second")
             alpha = gr.Slider(0, 1, value=0.5, step=0.05, label="α", elem_id="blend-alpha")
-            with gr.Row(elem_classes="pair"):
+            with pair():
                 run = gr.Button("Upscale at α", variant="primary", elem_id="blend-run")
                 sheet_run = gr.Button("Contact sheet", elem_id="sheet-run")
-            gr.Examples(
-                [[str(example_pictures(services.workspace.root / "examples")[0])]],
-                [source],
-                label="Example",
-                cache_examples=False,
-                elem_id="blend-examples",
-            )
-        with gr.Column(scale=7, min_width=320):
-            slider = gr.ImageSlider(
-                label="First network, and the network at α",
-                type="filepath",
-                interactive=False,
-                height=420,
-                max_height=420,
-                buttons=["fullscreen"],
-                elem_id="blend-slider",
-            )
-            state = gr.HTML(
-                status(_first_words(first_name, second_name)),
-                elem_id="blend-status",
-                elem_classes="status",
-                padding=False,
-            )
-            download = gr.DownloadButton("Download PNG", interactive=False, elem_id="blend-download")
+            examples(example_pictures(services.workspace.root / "examples")[:1], source, "blend-examples")
+        with result_pane():
+            slider = before_after("First network, and the network at α", "blend-slider", 420)
+            state = state_line(_first_words(first_name, second_name), "blend-status")
+            download = download_button("Download PNG", "blend-download")
             sheet = gr.Image(
                 label=f"Contact sheet, α = {ALPHAS[0]:g} to {ALPHAS[-1]:g}",
                 type="filepath",
@@ -83,11 +65,7 @@ def add_interpolate_tab(services: Services) -> None:
     def blend(sent: object, a: object, b: object, own_a: object, own_b: object, share: object) -> tuple[Any, ...]:
         with sentences():
             done = run_blend(services, sent, (a, b), (own_a, own_b), share)
-        return (
-            (str(done.before), str(done.after)),
-            status(f"α = {share:g}: {done.summary}", "done"),
-            gr.update(value=str(done.file), interactive=True),
-        )
+        return (str(done.before), str(done.after)), status(f"α = {share:g}: {done.summary}", "done"), ready(done.file)
 
     def make_sheet(sent: object, a: object, b: object, own_a: object, own_b: object) -> tuple[str, str]:
         with sentences():
@@ -99,17 +77,23 @@ def add_interpolate_tab(services: Services) -> None:
 
     networks = [source, first, second, own_first, own_second]
     for trigger, answer in ((run.click, blend), (alpha.release, follow)):
-        trigger(
+        started = trigger(
             answer,
             [*networks, alpha],
             [slider, state, download],
             show_progress_on=[state],
             trigger_mode="always_last",
             **DEVICE_EVENT,
-        ).failure(lambda: status(WAITING), None, state, **LIGHT_EVENT)
-    sheet_run.click(make_sheet, networks, [sheet, state], show_progress_on=[state], **DEVICE_EVENT).failure(
-        lambda: status(WAITING), None, state, **LIGHT_EVENT
-    )
+        )
+        say_at_failure(started, state, WAITING)
+    started = sheet_run.click(make_sheet, networks, [sheet, state], show_progress_on=[state], **DEVICE_EVENT)
+    say_at_failure(started, state, WAITING)
+
+
+def _weights_source(label: str, name: str) -> Any:
+    import gradio as gr
+
+    return gr.File(label=label, file_types=_WEIGHTS, height=110, elem_id=name)
 
 
 def _first_words(first: str, second: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,23 +35,3 @@ LIGHT_EVENT: dict[str, Any] = {
     "api_visibility": "private",
 }
 """Arguments of events that only look at a file."""
-
-
-def own_scale_script(services: Services) -> str:
-    """JavaScript that gives the scale of a model: it sets a slider at once, before the visitor touches it."""
-    return f"(name) => ({json.dumps(dict(services.catalogue.scales))})[name]"
-
-
-def face_slider(services: Services, name: str) -> Any:
-    """The control with which a visitor chooses how far faces are restored, hidden where they are not."""
-    import gradio as gr
-
-    return gr.Slider(
-        0,
-        1,
-        value=0,
-        step=0.05,
-        label="Restore faces (0 leaves them)",
-        visible=services.options.faces is not None,
-        elem_id=name,
-    )
