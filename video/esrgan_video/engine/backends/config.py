@@ -7,13 +7,13 @@ from typing import Literal, get_args
 
 from esrgan.errors import UsageError
 
-BackendName = Literal["usual", "torch", "openvino", "onnxruntime", "native", "auto"]
+BackendName = Literal["usual", "torch", "openvino", "onnxruntime", "native", "triton", "auto"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 BACKEND_HELP = (
     "library that runs the network: usual (torch; native on a processor), torch, openvino, onnxruntime, "
-    "native, or auto for the fastest one that is installed, measured once; openvino:GPU and onnxruntime:cuda name a "
-    "device of theirs (default: %(default)s)"
+    "native, triton (kernels for CUDA devices, not timed yet), or auto for the fastest one that is installed, measured "
+    "once; openvino:GPU and onnxruntime:cuda name a device of theirs (default: %(default)s)"
 )
 """Of the option `--backend`."""
 
@@ -21,6 +21,9 @@ BACKEND_HELP = (
 @dataclass(frozen=True, kw_only=True)
 class TorchConfig:
     """PyTorch, on every device that it knows."""
+
+    graphs: bool = False
+    """On CUDA: whether passes of a shape that comes again are captured and replayed as a CUDA graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +54,22 @@ class NativeConfig:
     """Instruction set: `avx512`, `avx2` or `portable`; `None` takes the fastest one that this processor has."""
 
 
-type BackendConfig = TorchConfig | OpenVINOConfig | OnnxRuntimeConfig | NativeConfig
+@dataclass(frozen=True, kw_only=True)
+class TritonConfig:
+    """RRDBNet in Triton kernels of this project, on CUDA devices."""
+
+    graphs: bool = True
+    """As `TorchConfig.graphs`: a pass of the usual network is 351 launches."""
+
+
+type BackendConfig = TorchConfig | OpenVINOConfig | OnnxRuntimeConfig | NativeConfig | TritonConfig
 
 DEFAULT_CONFIGS: dict[str, BackendConfig] = {
     "torch": TorchConfig(),
     "openvino": OpenVINOConfig(),
     "onnxruntime": OnnxRuntimeConfig(),
     "native": NativeConfig(),
+    "triton": TritonConfig(),
 }
 """By the names that `EngineOptions.backend` takes, `usual` and `auto` aside."""
 

@@ -17,6 +17,7 @@ from esrgan_video.engine.backends.config import (
     OnnxRuntimeConfig,
     OpenVINOConfig,
     TorchConfig,
+    TritonConfig,
 )
 from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.options import EngineOptions
@@ -26,6 +27,7 @@ _HOMES: dict[type[Any], str] = {
     OpenVINOConfig: "openvino_backend",
     OnnxRuntimeConfig: "onnxruntime_backend",
     NativeConfig: "native_backend",
+    TritonConfig: "triton_backend",
 }
 """Modules beside this one. Each has `build(loaded, options, config) -> Backend`."""
 

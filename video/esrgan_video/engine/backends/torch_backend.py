@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from esrgan.errors import UsageError
 from esrgan.weights import LoadedNetwork
 from esrgan_video.engine.backends.config import TorchConfig
 from esrgan_video.engine.cores import threads_for
+from esrgan_video.engine.cuda_graphs import GraphedPass
 from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.memory import bytes_per_pixel
 from esrgan_video.engine.options import EngineOptions
@@ -51,6 +53,7 @@ class TorchBackend:
         )
         self._exact: TorchBackend | None = None
         self._workers = Workers(threads_for(threads)) if device.type == "cpu" else None
+        self._pass = GraphedPass(self._run) if config.graphs else self._run
 
     @property
     def precision(self) -> str:
@@ -77,7 +80,7 @@ class TorchBackend:
         if self._workers is not None:
             return self._workers(self._run, images)
         with true_float32(self.device):
-            return self._run(images)
+            return self._pass(images)
 
     def _run(self, images: Tensor) -> Tensor:
         images = images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)
@@ -98,9 +101,11 @@ def build(loaded: LoadedNetwork, options: EngineOptions, config: TorchConfig) ->
     """The network on the device and in the precision that `options` ask for.
 
     Raises:
-        UsageError: a device that is not there.
+        UsageError: a device that is not there, or CUDA graphs on another one.
     """
     device = find_device(options.device)
+    if config.graphs and device.type != "cuda":
+        raise UsageError(f"TorchConfig(graphs=True) needs a CUDA device, got device {options.device!r}")
     dtype = choose_dtype(options.dtype, loaded, device)
     return TorchBackend(loaded, dtype=dtype, device=device, config=config, threads=options.threads)
 

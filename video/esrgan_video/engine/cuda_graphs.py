@@ -1,0 +1,126 @@
+"""CUDA graphs: the launches of a pass, recorded once for a shape and repeated as one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+
+_KEPT = 4
+"""Graphs that are kept. They share their working memory; each has its own input and result."""
+_REMEMBERED = 16
+
+type Pass = Callable[[Tensor], Tensor]
+type Record = Callable[[Pass, Tensor, Any], tuple[Callable[[], None], Tensor]]
+"""From a pass, its input and a pool of memory to what repeats it, and where the result then lies."""
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A pass whose input and result stay where they are."""
+
+    source: Tensor
+    result: Tensor
+    replay: Callable[[], None]
+
+
+class GraphedPass:
+    """A pass that is recorded when its shape comes for the second time, and replayed from then on.
+
+    The first time is the warm-up that recording asks for, and pictures that are alone in their size cost no memory.
+    Where recording fails, passes go on as they were. All calls must come on the same CUDA stream.
+
+    Args:
+        run: the pass: launches work on the device, the same for each input of a shape, and does not wait for it. Its
+            result shares no memory with its input.
+        kept: graphs that are kept, those that were used last.
+        record: records `run`.
+    """
+
+    def __init__(self, run: Pass, *, kept: int = _KEPT, record: Record | None = None) -> None:
+        self._run = run
+        self._kept = kept
+        self._record = record or record_cuda
+        self._recorded: OrderedDict[torch.Size, _Recorded] = OrderedDict()
+        self._seen: deque[torch.Size] = deque(maxlen=_REMEMBERED)
+        self._pool: Any = None
+        self._given_up = False
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The result for `images`, in memory of its own."""
+        with self._lock, torch.inference_mode():
+            found = self._find(images)
+            if found is None:
+                return self._plain(images)
+            found.source.copy_(images)
+            found.replay()
+            return found.result.clone(memory_format=torch.contiguous_format)
+
+    def _find(self, images: Tensor) -> _Recorded | None:
+        """The graph for the shape of `images`, recorded now if that came before; `None` where there is none."""
+        shape = images.shape
+        if shape in self._recorded:
+            self._recorded.move_to_end(shape)
+            return self._recorded[shape]
+        if self._given_up:
+            return None
+        if shape not in self._seen:
+            self._seen.append(shape)
+            return None
+        source = torch.empty_like(images, memory_format=torch.contiguous_format).copy_(images)
+        try:
+            replay, result = self._record(self._run, source, self._pool_of(images.device))
+        except RuntimeError as error:
+            _log.warning("no CUDA graph of a pass of %s: going on without (%s)", tuple(shape), error)
+            self._given_up = True
+            self._forget()
+            return None
+        self._recorded[shape] = _Recorded(source, result, replay)
+        while len(self._recorded) > self._kept:  # after recording, which waits for all that the device does
+            self._recorded.popitem(last=False)
+        return self._recorded[shape]
+
+    def _plain(self, images: Tensor) -> Tensor:
+        try:
+            return self._run(images)
+        except torch.OutOfMemoryError:
+            if not self._recorded:
+                raise
+            _log.info("out of memory: giving back what CUDA graphs hold")
+        self._forget()
+        return self._run(images)
+
+    def _pool_of(self, device: torch.device) -> Any:
+        if self._pool is None and device.type == "cuda":
+            self._pool = torch.cuda.graph_pool_handle()
+        return self._pool
+
+    def _forget(self) -> None:
+        self._recorded.clear()
+        self._seen.clear()
+        self._pool = None
+        torch.cuda.empty_cache()
+
+
+def record_cuda(run: Pass, source: Tensor, pool: Any) -> tuple[Callable[[], None], Tensor]:
+    """Record `run(source)` as a CUDA graph.
+
+    Raises:
+        RuntimeError: the pass does something that cannot be recorded, or memory does not suffice.
+    """
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.current_stream(source.device)
+    # The outer context restores the stream where recording fails half-way. Other threads decode and encode: what they
+    # ask of the device meanwhile is theirs alone.
+    with torch.cuda.stream(stream), torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        result = run(source)
+    return graph.replay, result

@@ -1,0 +1,1 @@
+"""RRDBNet in Triton: `convolution` is the kernel, `packing` its weights, `network` the order of work."""
