@@ -29,6 +29,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.19"],
     "onnxruntime": ["onnx>=1.19", "onnxruntime>=1.22"],
     "openvino": ["onnx>=1.19", "openvino>=2025.2"],
+    "triton": ["triton>=3.6; platform_system == 'Linux'"],
     "vapoursynth": ["vapoursynth>=81", "vapoursynth-bestsource>=22"],
     "gradio": ["gradio>=6.31"],
     "faces": ["facexlib>=0.3.0", "spandrel>=0.4.2"],

@@ -16,7 +16,7 @@ OPTIONAL = (
     "onnxruntime",
     "openvino",
 )
-HEAVY = ("torch", "numpy", "cv2", "av", "PIL", *OPTIONAL)
+HEAVY = ("torch", "triton", "numpy", "cv2", "av", "PIL", *OPTIONAL)
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -64,9 +64,9 @@ def esrgan(
         tile: side of a tile in input pixels; 0 never cuts, `None` cuts when memory asks for it.
         overlap: input pixels that a tile sees beyond each side.
         batch: frames that are computed together; by default chosen by frame size and device.
-        backend: library that runs the network, as for `EngineOptions`: `torch`, `openvino`, `onnxruntime`, `native` or
-            `auto` (the fastest one that is installed, measured once), as `openvino:GPU` with a device of its own; or
-            its settings.
+        backend: library that runs the network, as for `EngineOptions`: `torch`, `openvino`, `onnxruntime`, `native`,
+            `triton` or `auto` (the fastest one that is installed, measured once), as `openvino:GPU` with a device of
+            its own; or its settings.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; several of them share the batches.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
         num_streams: batches that each device computes at the same time.
