@@ -1,4 +1,4 @@
-"""`FrameTarget`: what the pipeline asks of an output."""
+"""`FrameTarget`: what the pipeline asks of an output, and what outputs of several kinds have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container import EncoderOptions, Frame, VideoReader
-from esrgan_video.segments import Completion, Segment
+from esrgan_video.segments import Completion, Segment, SegmentStore
 from esrgan_video.sources import AnyReader
 
 _log = logging.getLogger(__name__)
@@ -101,6 +101,45 @@ class WholeTarget:
     def finish(self) -> Completion:
         """Nothing is left to do."""
         return completed(self.completion)
+
+
+class StoredTarget[Store: SegmentStore]:
+    """Base of outputs whose parts are recorded in a store, and so outlive the run.
+
+    Args:
+        store: records the parts.
+        layout: planes that frames must have.
+        colour: what their values must mean.
+        dropped: streams of the input that the output lacks.
+    """
+
+    def __init__(self, store: Store, *, layout: PixelLayout, colour: Colour, dropped: tuple[str, ...]) -> None:
+        self._store = store
+        self.layout = layout
+        """Planes that frames must have."""
+        self.colour = colour
+        """What their values must mean."""
+        self.dropped = dropped
+        """Streams of the input that the output lacks."""
+
+    @property
+    def part_frames(self) -> int:
+        """Frames of each part but the last."""
+        return self._store.job.segment_frames
+
+    @property
+    def finished(self) -> Mapping[int, Segment]:
+        """Parts that are in the store."""
+        return self._store.segments
+
+    @property
+    def completion(self) -> Completion | None:
+        """Set when no part is missing."""
+        return self._store.completion
+
+    def complete(self, frames: int, damaged_packets: int) -> None:
+        """Say that no part is missing, and that all together have `frames` frames."""
+        self._store.complete(frames, damaged_packets)
 
 
 def completed(completion: Completion | None) -> Completion:

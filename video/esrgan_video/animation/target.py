@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from esrgan_video.animation.writer import WRITERS
-from esrgan_video.container.target import finished_under
+from esrgan_video.container.output_path import finished_under
 from esrgan_video.frame_target import FrameTarget, WholeTarget, refuse_encoder, report_other_streams
 from esrgan_video.options import VideoOptions
 from esrgan_video.protocol import PlanningUpscaler

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.container import EncoderPlan, Frame, OutputVideo
 from esrgan_video.container.fields import PROGRESSIVE
-from esrgan_video.frame_target import FrameTarget, completed, refuse_encoder, report_other_streams
+from esrgan_video.frame_target import FrameTarget, StoredTarget, completed, refuse_encoder, report_other_streams
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.protocol import PlanningUpscaler
@@ -74,38 +73,12 @@ class _FileStore(SegmentStore):
         return sum(file.stat().st_size for file in self.files(index, frames))
 
 
-class SequenceTarget:
+class SequenceTarget(StoredTarget[_FileStore]):
     """Files that get their names one by one, and a journal beside them until all are there."""
 
     def __init__(self, writer: SequenceWriter, store: _FileStore, dropped: tuple[str, ...]) -> None:
-        self._writer, self._store = writer, store
-        self.dropped = dropped
-        """Streams of the input that the output lacks."""
-
-    @property
-    def layout(self) -> PixelLayout:
-        """Planes that frames must have."""
-        return self._writer.layout
-
-    @property
-    def colour(self) -> Colour:
-        """What their values must mean."""
-        return self._writer.colour
-
-    @property
-    def part_frames(self) -> int:
-        """Files between two records in the journal."""
-        return self._store.job.segment_frames
-
-    @property
-    def finished(self) -> Mapping[int, Segment]:
-        """Runs of files that are there."""
-        return self._store.segments
-
-    @property
-    def completion(self) -> Completion | None:
-        """Set when no file is missing."""
-        return self._store.completion
+        super().__init__(store, layout=writer.layout, colour=writer.colour, dropped=dropped)
+        self._writer = writer
 
     def write(self, index: int, frames: Iterable[Frame]) -> None:
         """Write the files of part `index`.
@@ -118,10 +91,6 @@ class SequenceTarget:
             self._writer.write(index * self.part_frames + len(written), frame)
             written.append(frame.without_pixels())
         self._store.note(index, written)
-
-    def complete(self, frames: int, damaged_packets: int) -> None:
-        """Say that all together are `frames` files."""
-        self._store.complete(frames, damaged_packets)
 
     def finish(self) -> Completion:
         """Remove the journal."""
