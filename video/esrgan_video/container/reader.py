@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esrgan.errors import MediaError, UsageError
+from esrgan.errors import MediaError
 from esrgan_video.closing import Closing
 from esrgan_video.container.decoder import Decoder
 from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
@@ -59,7 +59,8 @@ class VideoReader(Closing):
         self.path = path
         self.end = Fraction(0)
         """Moment at which the last frame that was read ends, in seconds, after the shift."""
-        self._range = time_range or TimeRange()
+        self.time_range = time_range or TimeRange()
+        """The part that is read."""
         self._decoder = Decoder(path, strict=strict)
         try:
             self._origin = Fraction(self._decoder.container.start_time or 0, 1_000_000)
@@ -76,9 +77,9 @@ class VideoReader(Closing):
             )
             self._time_base /= fields.ticks
             self._usual_duration = max(1, self._usual_duration * fields.ticks // fields.pictures)
-            self._selected = self._select(pictures)
+            self._selected = self.time_range.select(pictures, lambda timed: timed[1] * self._time_base - self._origin)
             decoded, pts = self._first()
-            self._shift_ticks = pts if self._range.start else min(pts, 0)
+            self._shift_ticks = pts if self.time_range.start else min(pts, 0)
             self.first_frame: Frame = self._frame(decoded, pts)
             self.info: VideoInfo = describe(
                 path,
@@ -103,11 +104,6 @@ class VideoReader(Closing):
         return self._shift_ticks * self._time_base
 
     @property
-    def time_range(self) -> TimeRange:
-        """The part that is read."""
-        return self._range
-
-    @property
     def damaged_packets(self) -> int:
         """Packets that could not be used, so far."""
         return self._decoder.damaged_packets
@@ -117,8 +113,8 @@ class VideoReader(Closing):
         """How many frames there will be, as far as the header tells."""
         total, rate = self.info.frames_from_header, self.info.rate
         if total is None:
-            return self._range.frames
-        return self._range.expected_frames(total, length=total / rate, rate=rate)
+            return self.time_range.frames
+        return self.time_range.expected_frames(total, length=total / rate, rate=rate)
 
     @property
     def other_streams(self) -> tuple[str, ...]:
@@ -148,7 +144,7 @@ class VideoReader(Closing):
 
     def _placed(self) -> TimedFrames:
         """Decoded frames with their times on the file's clock, in the file's ticks."""
-        start = None if not self._range.start else self._origin + self._range.start
+        start = None if not self.time_range.start else self._origin + self.time_range.start
         reorder = _REORDER if self._decoder.container.format.name in _DTS_ONLY else 0
         timed = with_times(self._decoder.frames(start), reorder=reorder)
         for decoded, stamp in fill_beginning(timed, self._usual_duration):
@@ -156,30 +152,12 @@ class VideoReader(Closing):
                 decoded.duration = 0
             yield decoded, self._timeline.place(stamp, int(decoded.duration or 0))
 
-    def _select(self, frames: TimedFrames) -> TimedFrames:
-        """Those of the range, still on the file's clock."""
-        start = None if not self._range.start else self._origin + self._range.start
-        end = None if self._range.end is None else self._origin + self._range.end
-        count = 0
-        for decoded, pts in frames:
-            time = pts * self._time_base
-            if start is not None and time < start:
-                continue
-            if end is not None and time >= end:
-                return
-            yield decoded, pts
-            count += 1
-            if count == self._range.frames:
-                return
-
     def _first(self) -> tuple[VideoFrame, int]:
         first = next(self._selected, None)
         if first is not None:
             return first
         if self._timeline.placed:
-            start, end = self._range.start or 0, self._range.end
-            until = "" if end is None else f" and --end {float(end):g} s"
-            raise UsageError(f"{self.path} has no frame after --start {float(start):g} s{until}")
+            raise self.time_range.nothing_in(self.path)
         damage = self._decoder.damaged_packets
         detail = f": {damage} damaged packet(s), {self._decoder.last_error}" if damage else ""
         raise MediaError(f"{self.path}: not one frame of its video could be decoded{detail}")

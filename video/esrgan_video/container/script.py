@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esrgan.errors import MediaError, UsageError
+from esrgan.errors import MediaError
 from esrgan_video.closing import Closing
 from esrgan_video.container.copier import PacketCopier
 from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
@@ -20,7 +20,7 @@ from esrgan_video.container.info import VideoInfo
 from esrgan_video.container.plan import StreamDecision, StreamPlan
 from esrgan_video.container.script_props import colour, light_level, mastering_display, positive_ratio, time_base
 from esrgan_video.container.script_source import in_layout, last_line, run_script
-from esrgan_video.container.timing import TimeRange
+from esrgan_video.container.timing import Ticks, TimeRange
 
 if TYPE_CHECKING:
     import vapoursynth as vs
@@ -68,22 +68,24 @@ class ScriptReader(Closing):
 
     def __init__(self, path: Path, time_range: TimeRange | None = None) -> None:
         self.path = path
-        self._range = time_range or TimeRange()
+        self.time_range = time_range or TimeRange()
+        """The part that is read."""
         clip = run_script(path)
         self._rate = Fraction(clip.fps) or None
         self._layout, clip = in_layout(clip, path)
-        if self._range.frames is not None and not self._range.start:
-            clip = clip[: self._range.frames]  # else frames behind the range would be fetched ahead
+        if self.time_range.frames is not None and not self.time_range.start:
+            clip = clip[: self.time_range.frames]  # else frames behind the range would be fetched ahead
         self._count = int(clip.num_frames)
-        self._selected = self._select(clip)
+        self._selected = self.time_range.select(self._timed(clip), lambda timed: timed[1])
         try:
             first = next(self._selected, None)
             if first is None:
-                raise self._nothing_there()
+                raise self.time_range.nothing_in(path)
             frame, begin, duration = first
-            self._shift = begin if self._range.start else Fraction(0)
+            self.shift = begin if self.time_range.start else Fraction(0)
+            """Seconds that are taken off all times."""
             self._time_base = time_base(duration)
-            self._last_pts = -1
+            self._ticks = Ticks(self._time_base, self.shift)
             self.first_frame: Frame = self._frame(*first)
             self.info: VideoInfo = self._describe(frame.props, duration)
         except BaseException:
@@ -95,20 +97,10 @@ class ScriptReader(Closing):
         self._selected.close()
 
     @property
-    def shift(self) -> Fraction:
-        """Seconds that are taken off all times."""
-        return self._shift
-
-    @property
-    def time_range(self) -> TimeRange:
-        """The part that is read."""
-        return self._range
-
-    @property
     def expected_frames(self) -> int:
         """How many frames there will be, as far as the clip's frame rate tells."""
         rate = self.info.rate
-        return self._range.expected_frames(self._count, length=self._count / rate, rate=rate)
+        return self.time_range.expected_frames(self._count, length=self._count / rate, rate=rate)
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once.
@@ -120,18 +112,12 @@ class ScriptReader(Closing):
         for selected in self._selected:
             yield self._frame(*selected)
 
-    def _select(self, clip: vs.VideoNode) -> Generator[tuple[vs.VideoFrame, Fraction, Fraction]]:
-        """Frames of the range with their time on the script's clock and their duration, in seconds."""
-        time, count, duration = Fraction(0), 0, None
+    def _timed(self, clip: vs.VideoNode) -> Generator[tuple[vs.VideoFrame, Fraction, Fraction]]:
+        """Frames with their time on the script's clock and their duration, in seconds."""
+        time, duration = Fraction(0), None
         for frame in self._requested(clip):
             duration = self._duration(frame.props, duration)
-            if self._range.end is not None and time >= self._range.end:
-                return
-            if time >= (self._range.start or 0):
-                yield frame, time, duration
-                count += 1
-            if count == self._range.frames:
-                return
+            yield frame, time, duration
             time += duration
 
     def _duration(self, props: Mapping[str, Any], previous: Fraction | None) -> Fraction:
@@ -156,9 +142,7 @@ class ScriptReader(Closing):
             requests.close()
 
     def _frame(self, frame: vs.VideoFrame, time: Fraction, duration: Fraction) -> Frame:
-        begin, end = (time - self._shift) / self._time_base, (time + duration - self._shift) / self._time_base
-        # Times that are no whole tick are rounded one by one, so that errors do not add up.
-        pts = self._last_pts = max(round(begin), self._last_pts + 1)
+        pts, ticks = self._ticks.place(time, duration)
         order = (1, 2, 0) if self._layout.model == "rgb" else range(self._layout.colour_planes)
         return Frame(
             planes=tuple(np.asarray(frame[index]) for index in order),
@@ -166,7 +150,7 @@ class ScriptReader(Closing):
             colour=colour(frame, self._layout),
             pts=pts,
             time_base=self._time_base,
-            duration=max(1, round(end) - pts),
+            duration=ticks,
         )
 
     def _describe(self, props: Mapping[str, Any], duration: Fraction) -> VideoInfo:
@@ -194,11 +178,6 @@ class ScriptReader(Closing):
             metadata={},
             only_video=True,
         )
-
-    def _nothing_there(self) -> UsageError:
-        start, end = self._range.start or 0, self._range.end
-        until = "" if end is None else f" and --end {float(end):g} s"
-        return UsageError(f"{self.path} has no frame after --start {float(start):g} s{until}")
 
 
 def only_stream(container: ContainerFormat, codec: str) -> StreamPlan:

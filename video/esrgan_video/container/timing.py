@@ -6,9 +6,10 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esrgan.errors import UsageError
@@ -69,6 +70,51 @@ class TimeRange:
             end = length if self.end is None else min(length, self.end)
             total = max(1, math.ceil((end - (self.start or 0)) * rate))
         return total if self.frames is None else min(total, self.frames)
+
+    def select[Item](self, items: Iterable[Item], begin: Callable[[Item], Fraction]) -> Generator[Item]:
+        """Those of `items` that are inside; behind the last of them, at most one more is taken.
+
+        Args:
+            items: in order.
+            begin: gives the moment at which one is shown first, in seconds from the beginning of the file.
+        """
+        count = 0
+        for item in items:
+            time = begin(item)
+            if self.start and time < self.start:
+                continue
+            if self.end is not None and time >= self.end:
+                return
+            yield item
+            count += 1
+            if count == self.frames:
+                return
+
+    def nothing_in(self, path: Path) -> UsageError:
+        """The error of a file that has no frame inside."""
+        until = "" if self.end is None else f" and --end {float(self.end):g} s"
+        return UsageError(f"{path} has no frame after --start {float(self.start or 0):g} s{until}")
+
+
+class Ticks:
+    """Times in seconds as whole ticks that strictly increase.
+
+    Those that are no whole tick are rounded one by one, so that errors do not add up.
+
+    Args:
+        time_base: a tick, in seconds.
+        shift: seconds that are taken off all times.
+    """
+
+    def __init__(self, time_base: Fraction, shift: Fraction) -> None:
+        self._time_base, self._shift = time_base, shift
+        self._last = -1
+
+    def place(self, begin: Fraction, duration: Fraction) -> tuple[int, int]:
+        """Timestamp and duration, in ticks, of what begins at `begin` and lasts `duration` seconds."""
+        start, end = (begin - self._shift) / self._time_base, (begin + duration - self._shift) / self._time_base
+        self._last = max(round(start), self._last + 1)
+        return self._last, max(1, round(end) - self._last)
 
 
 class Timeline:

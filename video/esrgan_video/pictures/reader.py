@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from esrgan.errors import MediaError, UsageError
+from esrgan.errors import MediaError
 from esrgan_video.closing import Closing
 from esrgan_video.colour import Colour, PixelLayout, resolve_colour
 from esrgan_video.container.fields import PROGRESSIVE
 from esrgan_video.container.frame import Frame
 from esrgan_video.container.info import VideoInfo
-from esrgan_video.container.timing import TimeRange
+from esrgan_video.container.timing import Ticks, TimeRange
 from esrgan_video.images import ImageMetadata, StillImage
 from esrgan_video.pictures.planes import planes_of
 
@@ -76,15 +76,17 @@ class PictureReader(Closing):
         self.path = source.path
         self.source = source
         """What was known before."""
-        self._range = time_range or TimeRange()
+        self.time_range = time_range or TimeRange()
+        """The part that is read."""
         self._pictures = source.pictures()
-        self._selected = self._select()
+        self._selected = self.time_range.select(self._pictures, lambda picture: picture.begin)
         try:
             first = next(self._selected, None)
             if first is None:
-                raise self._nothing_there()
-            self._shift = first.begin if self._range.start else Fraction(0)
-            self._last_pts = -1
+                raise self.time_range.nothing_in(self.path)
+            self.shift = first.begin if self.time_range.start else Fraction(0)
+            """Seconds that are taken off all times."""
+            self._ticks = Ticks(source.time_base, self.shift)
             image = first.load()
             self._size = (image.width, image.height)
             self._colour = _colour(source.layout, image)
@@ -99,19 +101,9 @@ class PictureReader(Closing):
         self._pictures.close()
 
     @property
-    def shift(self) -> Fraction:
-        """Seconds that are taken off all times."""
-        return self._shift
-
-    @property
-    def time_range(self) -> TimeRange:
-        """The part that is read."""
-        return self._range
-
-    @property
     def expected_frames(self) -> int:
         """How many frames there will be: exact where all are shown equally long."""
-        return self._range.expected_frames(self.source.count, length=self.source.length, rate=self.info.rate)
+        return self.time_range.expected_frames(self.source.count, length=self.source.length, rate=self.info.rate)
 
     def frames(self) -> Iterator[Frame]:
         """All frames, once.
@@ -123,34 +115,20 @@ class PictureReader(Closing):
         for picture in self._selected:
             yield self._frame(picture, picture.load())
 
-    def _select(self) -> Iterator[Picture]:
-        count = 0
-        for picture in self._pictures:
-            if self._range.end is not None and picture.begin >= self._range.end:
-                return
-            if picture.begin >= (self._range.start or 0):
-                yield picture
-                count += 1
-            if count == self._range.frames:
-                return
-
     def _frame(self, picture: Picture, image: StillImage) -> Frame:
         if (image.width, image.height) != self._size:
             raise MediaError(
                 f"{self.path}: a picture of {image.width}x{image.height} where the first has "
                 f"{self._size[0]}x{self._size[1]}"
             )
-        base = self.source.time_base
-        begin, end = (picture.begin - self._shift) / base, (picture.begin + picture.duration - self._shift) / base
-        # Times that are no whole tick are rounded one by one, so that errors do not add up.
-        pts = self._last_pts = max(round(begin), self._last_pts + 1)
+        pts, duration = self._ticks.place(picture.begin, picture.duration)
         return Frame(
             planes=planes_of(image.pixels, self.source.layout),
             layout=self.source.layout,
             colour=self._colour,
             pts=pts,
-            time_base=base,
-            duration=max(1, round(end) - pts),
+            time_base=self.source.time_base,
+            duration=duration,
             metadata=image.metadata,
         )
 
@@ -179,11 +157,6 @@ class PictureReader(Closing):
             first_number=self.source.first_number,
             only_video=True,
         )
-
-    def _nothing_there(self) -> UsageError:
-        start, end = self._range.start or 0, self._range.end
-        until = "" if end is None else f" and --end {float(end):g} s"
-        return UsageError(f"{self.path} has no frame after --start {float(start):g} s{until}")
 
 
 def _colour(layout: PixelLayout, image: StillImage) -> Colour:
