@@ -140,22 +140,21 @@ def test_float32_on_a_processor_takes_it_and_small_networks_do_not():
 
 
 @pytest.mark.parametrize("stopped", [0, 1])
-def test_a_pass_that_is_stopped_computes_nothing(monkeypatch, stopped):
-    upscaler = engine(random_rrdb(), threads=2)
-    monkeypatch.setattr(torch, "empty", lambda *size, **given: torch.full(size, 7, **given))
-    result = upscaler._backend._run(ctypes.c_int32(stopped), torch.rand(2, 3, 9, 9))
+def test_a_pass_that_is_stopped_computes_nothing(stopped):
+    upscaler, result = engine(random_rrdb(), threads=2), torch.full((2, 3, 36, 36), 7.0)
+    upscaler._backend._run(ctypes.c_int32(stopped), torch.rand(2, 3, 9, 9), result)
     assert bool((result == 7).all()) == bool(stopped)
 
 
 def test_an_interrupted_caller_stops_the_pass(monkeypatch):
     works = []
 
-    def interrupted(_, work, _images):
+    def interrupted(_, work, _images, _result):
         """As where Ctrl-C comes while the caller waits for its threads."""
         works.append(work)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers.Workers, "__call__", interrupted)
+    monkeypatch.setattr(workers.Workers, "fill", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine(random_rrdb())(torch.rand(1, 3, 8, 8))
     assert [work.args[0].value for work in works] == [1]

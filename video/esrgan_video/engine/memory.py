@@ -69,6 +69,10 @@ def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes left in this container's limit (Linux control groups v2); huge when there is no limit."""
     try:
         limit = int((root / "memory.max").read_text())
-        return max(0, limit - int((root / "memory.current").read_text()))
+        used = int((root / "memory.current").read_text())
+        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        # Cached files, and memory that its process gave up for now, are there for whoever asks next.
+        reclaimable = int(statistics.get("inactive_file", 0))
+        return max(0, limit - max(0, used - reclaimable))
     except (OSError, ValueError):  # no such file, or "max"
         return 1 << 62

@@ -207,7 +207,8 @@ class Upscaler:
 
     def _run_plan(self, backend: Backend, frames: Tensor, plan: Plan, memory: TileMemory | None) -> Tensor:
         if plan.tile is None:
-            return torch.cat([self._run(backend, part) for part in torch.split(frames, plan.batch)])
+            results = [self._run(backend, part) for part in torch.split(frames, plan.batch)]
+            return results[0] if len(results) == 1 else torch.cat(results)  # a copy of a large result takes its time
         height, width = frames.shape[-2:]
         scale = self.scale
         tiles = cut(height, width, tile=plan.tile, overlap=plan.overlap, multiple=self.facts.size_multiple)

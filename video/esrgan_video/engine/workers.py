@@ -8,7 +8,7 @@ once, at the end.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -35,16 +35,25 @@ class Workers:
 
         `work` must give each picture the same result whatever it shares its part with.
         """
+        results = self._each(work, self._parts(images))
+        return results[0] if len(results) == 1 else torch.cat(results)
+
+    def fill(self, work: Callable[[Tensor, Tensor], None], images: Tensor, result: Tensor) -> None:
+        """The same for `work` that writes what becomes of its images into its part of `result`, `(N, ...)`."""
+        parts = self._parts(images)
+        self._each(work, parts, torch.split(result, len(parts[0])))
+
+    def _parts(self, images: Tensor) -> Sequence[Tensor]:
         share = -(-len(images) // self.threads)
         together = max(1, min(share, round(_TASK_PIXELS / (images.shape[-2] * images.shape[-1]))))
-        parts = torch.split(images, together)
+        return torch.split(images, together)
 
-        def infer(part: Tensor) -> Tensor:
+    def _each[T](self, work: Callable[..., T], *parts: Sequence[Tensor]) -> list[T]:
+        def infer(*part: Tensor) -> T:
             with torch.inference_mode():  # of each thread for itself
-                return work(part)
+                return work(*part)
 
-        results = list(self._pool(min(len(parts), self.threads)).map(infer, parts))
-        return results[0] if len(results) == 1 else torch.cat(results)
+        return list(self._pool(min(len(parts[0]), self.threads)).map(infer, *parts))
 
     def _pool(self, count: int) -> ThreadPoolExecutor:
         with self._lock:

@@ -19,12 +19,12 @@ from esrgan_video.engine.cores import threads_for
 from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.native.library import PORTABLE, Library, find_library
 from esrgan_video.engine.native.packing import pack
+from esrgan_video.engine.native.workspaces import Workspaces
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-_ALIGNMENT = 64
 _MIN_FEATURES = 16
 """Of networks that are faster here than in torch: channels are computed in blocks of as many."""
 _USUAL_SIDE = 256
@@ -56,6 +56,7 @@ class NativeBackend:
         self._library = library
         self._kernel = kernel
         self._workers = Workers(threads_for(threads))
+        self._workspaces = Workspaces()
         side = _USUAL_SIDE // self._unshuffle
         self.bytes_per_pixel = self._bytes(side, side, self._workers.threads) / _USUAL_SIDE**2
 
@@ -71,37 +72,39 @@ class NativeBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
+        images = F.pixel_unshuffle(images, self._unshuffle)
+        network, enlarged = self._packed.network, 1 << self._packed.network.num_stages
+        height, width = images.shape[-2:]
+        result = torch.empty(len(images), network.out_channels, height * enlarged, width * enlarged)
         stopped = ctypes.c_int32(0)
         try:
-            return self._workers(partial(self._run, stopped), images)
+            self._workers.fill(partial(self._run, stopped), images, result)
         except BaseException:  # Ctrl-C comes here while the threads are at work: the process waits for them to end
             stopped.value = 1
             raise
+        return result
 
     def exact(self) -> None:
         """This one is in float32."""
 
-    def _run(self, stopped: ctypes.c_int32, images: Tensor) -> Tensor:
-        images = F.pixel_unshuffle(images, self._unshuffle).contiguous()
-        count, _, height, width = images.shape
+    def _run(self, stopped: ctypes.c_int32, images: Tensor, result: Tensor) -> None:
+        images = images.contiguous()
+        height, width = images.shape[-2:]
         network, threads = self._packed.network, torch.get_num_threads()
-        enlarged = 1 << network.num_stages
-        result = torch.empty(count, network.out_channels, height * enlarged, width * enlarged)
         size = self._library.workspace_bytes(network, height=height, width=width, kernel=self._kernel, threads=threads)
-        workspace = torch.empty(size + _ALIGNMENT, dtype=torch.uint8)
-        for image, target in zip(images, result, strict=True):
-            self._library.run(
-                network,
-                source=image.data_ptr(),
-                target=target.data_ptr(),
-                height=height,
-                width=width,
-                kernel=self._kernel,
-                threads=threads,
-                workspace=-(-workspace.data_ptr() // _ALIGNMENT) * _ALIGNMENT,
-                stopped=stopped,
-            )
-        return result
+        with self._workspaces.borrow(size) as workspace:
+            for image, target in zip(images, result, strict=True):
+                self._library.run(
+                    network,
+                    source=image.data_ptr(),
+                    target=target.data_ptr(),
+                    height=height,
+                    width=width,
+                    kernel=self._kernel,
+                    threads=threads,
+                    workspace=workspace,
+                    stopped=stopped,
+                )
 
     def _bytes(self, height: int, width: int, threads: int) -> int:
         """At the peak of a pass over one picture of `height` x `width` after the pixel-unshuffle."""
