@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -136,6 +137,26 @@ def test_an_error_in_a_worker_reaches_the_caller():
 
     with pytest.raises(MemoryError, match="none left"):
         Workers(2)(work, torch.rand(2, 1, 64, 64))
+
+
+def test_an_interrupted_pass_in_torch_ends_before_its_next_layer():
+    upscaler = Upscaler(small_rrdb(), EngineOptions(backend="torch", device="cpu", dtype="float32", threads=1))
+    network = upscaler._backend.network
+    computed, interrupted = [], threading.Event()
+
+    def after_first(*_):
+        computed.append("conv_first")
+        if not interrupted.is_set():  # Ctrl-C, while the caller waits for this thread
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            interrupted.wait(60)
+
+    network.conv_first.register_forward_hook(after_first)
+    network.conv_last.register_forward_hook(lambda *_: computed.append("conv_last"))
+    with pytest.raises(KeyboardInterrupt):
+        upscaler(torch.rand(1, 3, 8, 8))
+    interrupted.set()
+    upscaler(torch.rand(1, 3, 8, 8))  # waits for the thread
+    assert computed == ["conv_first", "conv_first", "conv_last"]
 
 
 @pytest.mark.parametrize(

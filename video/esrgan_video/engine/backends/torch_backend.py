@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from esrgan_video.engine.devices import find_device
 from esrgan_video.engine.memory import bytes_per_pixel
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.precision import cast, casts_its_input, choose_dtype, true_float32
+from esrgan_video.engine.stopping import StoppableNetwork
 from esrgan_video.engine.workers import Workers
 
 
@@ -53,7 +56,9 @@ class TorchBackend:
         )
         self._exact: TorchBackend | None = None
         self._workers = Workers(threads_for(threads)) if device.type == "cpu" else None
-        self._pass = GraphedPass(self._run) if config.graphs else self._run
+        self._stoppable = None if self._workers is None else StoppableNetwork(self.network)
+        run = partial(self._run, self.network)
+        self._pass = GraphedPass(run) if config.graphs else run
 
     @property
     def precision(self) -> str:
@@ -77,14 +82,18 @@ class TorchBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
-        if self._workers is not None:
-            return self._workers(self._run, images)
+        if self._workers is not None and self._stoppable is not None:
+            stopped = threading.Event()
+            try:
+                return self._workers(partial(self._run, partial(self._stoppable, stopped)), images)
+            except BaseException:  # Ctrl-C comes here while the threads are at work: the process waits for them to end
+                stopped.set()
+                raise
         with true_float32(self.device):
             return self._pass(images)
 
-    def _run(self, images: Tensor) -> Tensor:
-        images = images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)
-        return self.network(images).float()  # type: ignore[no-any-return]
+    def _run(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        return network(images.to(self._input_dtype).contiguous(memory_format=torch.channels_last)).float()
 
     def exact(self) -> TorchBackend | None:
         """The same network in float32."""
