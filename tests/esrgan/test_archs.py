@@ -37,6 +37,23 @@ def test_rrdbnet_equals_basicsr(seeded, image, basicsr_archs, channels, out_chan
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_under_autocast_picture_and_gradients_are_those_of_basicsr(basicsr_archs):
+    torch.manual_seed(0)
+    theirs = basicsr_archs.RRDBNet(3, 3, 4, 16, 2, 8)
+    ours = RRDBNet(3, 3, 4, 16, 2, 8)
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(2, 3, 12, 12)
+    pictures = []
+    for network in (theirs, ours):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            pictures.append(network(images))
+        assert pictures[-1].dtype == torch.bfloat16
+        pictures[-1].float().square().mean().backward()
+    torch.testing.assert_close(*pictures, rtol=2**-7, atol=2**-8)  # bfloat16 has 8 bits
+    for (name, expected), actual in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+        assert torch.nn.functional.cosine_similarity(actual.grad.ravel(), expected.grad.ravel(), dim=0) > 0.999, name
+
+
 @pytest.mark.parametrize("activation", ["relu", "leakyrelu", "prelu"])
 @pytest.mark.parametrize(("channels", "features", "convolutions", "scale"), [(3, 9, 2, 4), (3, 6, 0, 1), (1, 5, 1, 3)])
 def test_compact_equals_basicsr(seeded, image, basicsr_archs, activation, channels, features, convolutions, scale):

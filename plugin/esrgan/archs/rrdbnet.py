@@ -16,6 +16,14 @@ NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLUs."""
 
 
+def _conv_dtype(layer: nn.Conv2d) -> torch.dtype:
+    """What `layer` computes in: under autocast its type, else that of the weights."""
+    device = layer.weight.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return layer.weight.dtype
+
+
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply `layer` in the precision of its weights, which may be lower than that of the trunk."""
     result: Tensor = layer(x.to(layer.weight.dtype))
@@ -59,13 +67,13 @@ class ResidualDenseBlock(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor:
         """The block without its skip connection: the term that β scales."""
-        x = x.to(self.conv1.weight.dtype)
-        x1 = F.leaky_relu(self.conv1(x), NEGATIVE_SLOPE)  # (N, G, H, W), as are x2, x3 and x4
-        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), NEGATIVE_SLOPE)
+        x = x.to(_conv_dtype(self.conv1))
+        x1 = F.leaky_relu(self.conv1(x), NEGATIVE_SLOPE, inplace=True)  # (N, G, H, W), as are x2, x3 and x4
+        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), NEGATIVE_SLOPE, inplace=True)
         if self.conv1x1 is not None:
             x2 = x2 + self.conv1x1(x)
-        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), NEGATIVE_SLOPE)
-        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), NEGATIVE_SLOPE)
+        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), NEGATIVE_SLOPE, inplace=True)
+        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), NEGATIVE_SLOPE, inplace=True)
         if self.conv1x1 is not None:
             x4 = x4 + x2
         return _conv(self.conv5, torch.cat((x, x1, x2, x3, x4), 1))  # (N, C, H, W)
@@ -165,9 +173,9 @@ class RRDBNet(nn.Module):
             x = F.pixel_unshuffle(x, self.unshuffle)  # (N, C * u * u, H / u, W / u)
         first = _conv(self.conv_first, x).to(_trunk_dtype(self.conv_first))
         features = first + _conv(self.conv_body, self.body(first))  # (N, F, H / u, W / u)
-        features = features.to(self.conv_hr.weight.dtype)
+        features = features.to(_conv_dtype(self.conv_hr))
         for stage in range(1, self.num_stages + 1):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = F.leaky_relu(self.get_submodule(f"conv_up{stage}")(features), NEGATIVE_SLOPE)
-        features = F.leaky_relu(self.conv_hr(features), NEGATIVE_SLOPE)
+            features = F.leaky_relu(self.get_submodule(f"conv_up{stage}")(features), NEGATIVE_SLOPE, inplace=True)
+        features = F.leaky_relu(self.conv_hr(features), NEGATIVE_SLOPE, inplace=True)
         return _conv(self.conv_last, features)  # (N, out, H * s, W * s)
