@@ -80,8 +80,8 @@ def frame_of(folder: Path) -> Tensor:
     return torch.from_numpy(np.load(folder / "frame.npy"))[None].float() / 255
 
 
-def realesrgan(folder: Path) -> Run:
-    """`RealESRGANer.enhance` as its script calls it: no tiles, float32, 8 bits in and out."""
+def realesrganer(folder: Path, *, half: bool, blocks: int = 23, features: int = 64, growth: int = 32) -> Any:
+    """`RealESRGANer` as its script makes it, without tiles, for the weights in `folder`."""
     import torchvision.transforms.functional as functional
 
     alias = types.ModuleType("torchvision.transforms.functional_tensor")
@@ -90,9 +90,14 @@ def realesrgan(folder: Path) -> Run:
     from basicsr.archs.rrdbnet_arch import RRDBNet as Theirs
     from realesrgan import RealESRGANer
 
-    model = Theirs(num_in_ch=3, num_out_ch=3, num_feat=64, num_block=23, num_grow_ch=32, scale=4)
+    model = Theirs(num_in_ch=3, num_out_ch=3, num_feat=features, num_block=blocks, num_grow_ch=growth, scale=4)
     path = str(folder / "net.pth")
-    upsampler = RealESRGANer(scale=4, model_path=path, model=model, tile=0, tile_pad=10, pre_pad=0, half=False)
+    return RealESRGANer(scale=4, model_path=path, model=model, tile=0, tile_pad=10, pre_pad=0, half=half)
+
+
+def realesrgan(folder: Path) -> Run:
+    """`RealESRGANer.enhance` as its script calls it: no tiles, float32, 8 bits in and out."""
+    upsampler = realesrganer(folder, half=False)
     bgr = np.ascontiguousarray(np.load(folder / "frame.npy").transpose(1, 2, 0)[..., ::-1])
 
     def run() -> np.ndarray:
