@@ -100,6 +100,32 @@ def test_the_shape_that_was_not_used_for_longest_goes():
     assert recorder.recorded[3:] == [two.shape]
 
 
+def test_a_replay_waits_for_the_one_before_on_another_stream(monkeypatch):
+    order: list[str] = []
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_event(self, event: str) -> None:
+            order.append(f"{self.name} waits for {event}")
+
+        def record_event(self) -> str:
+            order.append(f"{self.name} is done")
+            return self.name
+
+    def record(run, source, pool):
+        replay, result = Recorder()(run, source, pool)
+        return lambda: (order.append("replay"), replay()), result
+
+    streams = iter([Stream("first"), Stream("second")])
+    monkeypatch.setattr(cuda_graphs, "_stream_of", lambda _device: next(streams))
+    run = GraphedPass(Work(), record=record)
+    for _ in range(3):
+        run(torch.rand(1, 3, 4, 5))
+    assert order == ["replay", "first is done", "second waits for first", "replay", "second is done"]
+
+
 def test_where_recording_fails_passes_go_on(caplog):
     def refuse(_run, _source, _pool):
         raise RuntimeError("operation not permitted when stream is capturing")

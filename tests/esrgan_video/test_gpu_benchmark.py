@@ -24,7 +24,7 @@ def test_without_a_gpu_one_line_says_so():
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_a_processor_runs_the_ways_that_it_has(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    given = "--device cpu --sizes 6x5 --blocks 1 --features 16 --growth 8 --rounds 2".split()
+    given = ["--device", "cpu", "--sizes", "6x5", "--blocks", "1", "--features", "16", "--growth", "8", "--rounds", "2"]
     ways = ["torch", "torch, graphs", "triton"]
     files = ["--folder", tmp_path / "work", "-o", tmp_path / "gpu.json"]
     ended = subprocess.run([sys.executable, PROGRAM, *given, *files, "--only", *ways], capture_output=True, text=True)

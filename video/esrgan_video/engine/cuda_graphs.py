@@ -36,7 +36,7 @@ class GraphedPass:
     """A pass that is recorded when its shape comes for the second time, and replayed from then on.
 
     The first time is the warm-up that recording asks for, and pictures that are alone in their size cost no memory.
-    Where recording fails, passes go on as they were. All calls must come on the same CUDA stream.
+    Where recording fails, passes go on as they were.
 
     Args:
         run: the pass: launches work on the device, the same for each input of a shape, and does not wait for it. Its
@@ -52,6 +52,7 @@ class GraphedPass:
         self._recorded: OrderedDict[torch.Size, _Recorded] = OrderedDict()
         self._seen: deque[torch.Size] = deque(maxlen=_REMEMBERED)
         self._pool: Any = None
+        self._done: torch.cuda.Event | None = None  # when the last replay's result was copied
         self._given_up = False
         self._lock = threading.Lock()
 
@@ -61,9 +62,18 @@ class GraphedPass:
             found = self._find(images)
             if found is None:
                 return self._plain(images)
-            found.source.copy_(images)
-            found.replay()
-            return found.result.clone(memory_format=torch.contiguous_format)
+            return self._replayed(found, images)
+
+    def _replayed(self, found: _Recorded, images: Tensor) -> Tensor:
+        stream = _stream_of(images.device)
+        if stream is not None and self._done is not None:
+            stream.wait_event(self._done)  # graphs share their memory, and the last caller may have another stream
+        found.source.copy_(images)
+        found.replay()
+        result = found.result.clone(memory_format=torch.contiguous_format)
+        if stream is not None:
+            self._done = stream.record_event()
+        return result
 
     def _find(self, images: Tensor) -> _Recorded | None:
         """The graph for the shape of `images`, recorded now if that came before; `None` where there is none."""
@@ -109,6 +119,11 @@ class GraphedPass:
         self._seen.clear()
         self._pool = None
         torch.cuda.empty_cache()
+
+
+def _stream_of(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream that this thread launches on; `None` where there are none."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 def record_cuda(run: Pass, source: Tensor, pool: Any) -> tuple[Callable[[], None], Tensor]:
