@@ -20,6 +20,7 @@ from esrgan_video.container.frame import Plane
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.reuse import FrameGroup, Picture, picture_finder
 from esrgan_video.size import resize
+from esrgan_video.transfer import mark, to_device, to_host
 
 if TYPE_CHECKING:
     from esrgan_video.faces.blend import RestoredFace
@@ -43,12 +44,14 @@ class UpscaledGroup:
     """What their values mean."""
     reused: int
     """How many of the frames show what an earlier one showed, and were not computed again."""
+    ready: torch.cuda.Event | None = None
+    """What tells that the planes are computed, where that happens on CUDA."""
 
     def frames(self) -> Iterator[Frame]:
         """The frames in memory; waits for the device."""
-        for source, planes in zip(self.sources, self.planes, strict=True):
+        for source, planes in zip(self.sources, to_host(self.planes, self.ready), strict=True):
             yield Frame(
-                planes=tuple(plane[0].cpu().numpy() for plane in planes),
+                planes=planes,
                 layout=self.layout,
                 colour=self.colour,
                 pts=source.pts,
@@ -128,13 +131,20 @@ class FrameTransform:
         if group.new:
             self._compute(group.new)
         planes = [picture.result for picture in group.pictures]
-        return UpscaledGroup(group.frames, planes, self.layout, self.colour, reused=len(group) - len(group.new))
+        return UpscaledGroup(
+            group.frames,
+            planes,
+            self.layout,
+            self.colour,
+            reused=len(group) - len(group.new),
+            ready=mark(self.upscaler.device),
+        )
 
     def _compute(self, pictures: list[Picture[Frame]]) -> None:
         """Give pictures of equal size, layout and colour their results."""
         first = pictures[0].source
         planes = [
-            torch.from_numpy(np.stack([picture.source.planes[index] for picture in pictures])).to(self.upscaler.device)
+            to_device([picture.source.planes[index] for picture in pictures], self.upscaler.device)
             for index in range(first.layout.colour_planes)
         ]
         rgb = to_rgb(planes, first.layout, first.colour)
@@ -165,7 +175,7 @@ class FrameTransform:
         varied = [index for index, plane in enumerate(planes) if plane.min() != plane.max()]
         large: dict[int, Tensor] = {}
         if varied:
-            batch = torch.from_numpy(np.stack([planes[index] for index in varied])).to(self.upscaler.device)
+            batch = to_device([planes[index] for index in varied], self.upscaler.device)
             batch = batch.float().div_(source.layout.peak).unsqueeze(1).expand(-1, 3, -1, -1)  # (N, 3, H, W)
             large = dict(zip(varied, self.upscaler(self._filled_up(batch.contiguous(), source)), strict=False))
         return [self._finish_alpha(plane, large.get(index), source) for index, plane in enumerate(planes)]
