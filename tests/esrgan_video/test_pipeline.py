@@ -28,6 +28,7 @@ from clip_tools import (
 from esrgan.errors import UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.container import EncoderOptions
+from esrgan_video.verify import verify_video
 
 FAST = EncoderOptions(preset="ultrafast")
 LOSSLESS = EncoderOptions(codec="ffv1")
@@ -304,6 +305,17 @@ def test_hdr_metadata_that_an_encoder_cannot_carry_is_announced(tmp_path, neares
     run(source, tmp_path / "out.mkv", nearest, EncoderOptions(codec="ffv1"))
     assert "CONTENT_LIGHT_LEVEL" not in decode(tmp_path / "out.mkv")[0].side_data
     assert "ffv1 cannot carry its static HDR metadata" in caplog.text
+
+
+@pytest.mark.parametrize(("codec", "keeps"), [("vp9", False), ("av1", True)])
+def test_a_matrix_that_an_encoder_cannot_carry_is_announced_and_another_said(codec, keeps, tmp_path, nearest, caplog):
+    source = write_clip(tmp_path / "in.mkv", Clip(codec="ffv1", options={}, tags=Tags(matrix=4), times=range(3)))
+    run(source, tmp_path / "out.webm", nearest, EncoderOptions(codec=codec))
+    failed = verify_video(source, tmp_path / "out.webm", progress="none").failed
+    assert [check.name for check in failed] == ([] if keeps else ["matrix"])
+    assert int(decode(tmp_path / "out.webm")[0].colorspace) == (4 if keeps else 6)
+    said = "libvpx-vp9 cannot carry the matrix of its colours, FCC: they are converted to SMPTE170M"
+    assert (said in caplog.text) != keeps
 
 
 def test_grey_stays_grey_even_if_the_network_tints(tmp_path, make_upscaler):

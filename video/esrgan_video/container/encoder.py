@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from esrgan.errors import UsageError
-from esrgan_video.colour import Colour, PixelLayout
+from esrgan_video.colour import Colour, Matrix, PixelLayout
 from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
 from esrgan_video.container.formats import ContainerFormat
 from esrgan_video.container.hdr import encoder_parameters
@@ -113,6 +113,9 @@ _ALPHA_CODECS = {
 }
 """For each container that can hold transparency in a usual way: the codec for 4:2:0 of 8 bits, and for all else."""
 
+_NEAREST_MATRICES: Mapping[str, Mapping[int, Matrix]] = {"libvpx-vp9": {Matrix.FCC: Matrix.SMPTE170M}}
+"""By encoder: matrices that its streams have no number for, and the nearest one that they have."""
+
 _X264_FIELDS = {TOP_FIELD_FIRST: "tff=1", BOTTOM_FIELD_FIRST: "bff=1"}
 """By field order: how x264 is told to code and flag frames as interlaced."""
 
@@ -144,6 +147,7 @@ def plan_encoder(
     if pix_fmt.startswith("yuvj"):  # deprecated: the same planes, and full range said by a tag
         pix_fmt = pix_fmt.replace("yuvj", "yuv")
         colour = replace(colour, full_range=True)
+    colour = _carried(colour, codec, info)
     if info.layout.alpha and not layout.alpha:
         _log.warning("%s has transparency, %s", info.path, _alpha_refusal(codec, container, pix_fmt))
     field_order = info.field_order if keeps_lines or info.field_order == PROGRESSIVE else 0
@@ -155,6 +159,21 @@ def plan_encoder(
         options=_encoder_options(options, codec, info, is_interlaced=field_order in _X264_FIELDS, alpha=layout.alpha),
         field_order=field_order,
     )
+
+
+def _carried(colour: Colour, codec: Codec, info: VideoInfo) -> Colour:
+    """`colour` with a matrix that the encoder's streams can name: else players would take another one."""
+    matrix = _NEAREST_MATRICES.get(codec.name, {}).get(colour.matrix)
+    if matrix is None:
+        return colour
+    _log.warning(
+        "%s: %s cannot carry the matrix of its colours, %s: they are converted to %s; h264, hevc and av1 keep it",
+        info.path,
+        codec.name,
+        Matrix(colour.matrix).name,
+        matrix.name,
+    )
+    return replace(colour, matrix=matrix)
 
 
 def _default_codec(container: ContainerFormat, source: PixelLayout) -> str:
