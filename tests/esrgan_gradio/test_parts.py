@@ -36,6 +36,7 @@ from esrgan_gradio.video_job import Limits, VideoJob
 from esrgan_gradio.video_plan import plan_page
 from esrgan_gradio.workspace import Workspace
 from esrgan_video import FaceOptions, upscale_image
+from esrgan_video.cli.main import main
 from esrgan_video.images import StillImage
 from face_tools import BrightDetector, face_folder, face_picture, stand_in, write_restorer
 from network_tools import small_rrdb
@@ -445,6 +446,13 @@ sys.exit(main(["app"]))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.strip() == 'esrgan: the browser demo needs an optional package: pip install "esrgan[gradio]"'
+
+
+def test_precisions_that_the_demo_does_not_offer_are_refused_in_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["app", "--backend", "openvino", "--dtype", "int8"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[1:] == ["esrgan: error: unrecognized arguments: --dtype int8"]
 
 
 def services_for(workspace, tiny) -> Services:

@@ -299,6 +299,8 @@ def test_what_is_no_fitting_clip_is_refused_with_what_would_be(make, said):
         ({}, {"scale": 0}, "scale must be a positive number, got 0"),
         ({}, {"device": "cpu:x"}, "unknown device 'cpu:x'"),
         ({}, {"dtype": "int4"}, "dtype must be one of auto, float32"),
+        ({}, {"dtype": "int8"}, "dtype int8 is calibrated .*: use `esrgan upscale SCRIPT"),
+        ({}, {"dtype": "int8", "backend": "openvino"}, "dtype int8 is calibrated .*: use `esrgan upscale SCRIPT"),
         ({}, {"model": "no such weights"}, "'no such weights' is neither a weights file nor a known model"),
         ({}, {"model": small_rrdb(), "alpha": 0.5}, "alpha=0.5 of a network without a name: give interpolate"),
         ({}, {"interpolate": "default"}, "interpolate='default' wants alpha"),

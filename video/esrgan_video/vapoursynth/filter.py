@@ -89,6 +89,11 @@ def esrgan(
     devices = (device,) if isinstance(device, str | None) else tuple(device)
     if num_streams < 1 or not devices:
         raise UsageError(f"esrgan: at least 1 stream on 1 device, got num_streams={num_streams}, device={device!r}")
+    if dtype == "int8":
+        raise UsageError(
+            "esrgan: dtype int8 is calibrated on frames of the whole clip, which a filter does not see beforehand: "
+            "use `esrgan upscale SCRIPT --backend openvino --dtype int8`"
+        )
     options = EngineOptions(
         backend=parse_backend(backend) if isinstance(backend, str) else backend or "usual",
         dtype=dtype or "auto",
