@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from clip_tools import decode, main_video, times
 from esrgan.errors import MediaError, MissingExtraError, UsageError
@@ -16,6 +17,7 @@ from esrgan_video.cli.main import main
 from esrgan_video.container import TimeRange
 from esrgan_video.container.reader import VideoReader
 from esrgan_video.container.script import ScriptReader
+from esrgan_video.sampling import sample_video
 from esrgan_video.sources import open_source
 from network_tools import small_rrdb
 
@@ -69,6 +71,21 @@ def test_durations_that_fit_no_tick_do_not_add_up_their_rounding(write):
     frames = read(write(script))
     assert max(abs(frame.time - start) for frame, start in zip(frames, starts, strict=True)) <= frames[0].time_base / 2
     assert all(one.pts + one.duration == other.pts for one, other in itertools.pairwise(frames))
+
+
+def test_samples_of_a_script_have_its_colours(write):
+    script = (
+        HEAD + "core.std.BlankClip(format=vs.RGB24, width=64, height=6, length=9, color=[51, 102, 255]).set_output()"
+    )
+    torch.set_warn_always(True)
+    try:
+        samples = list(sample_video(write(script), VideoOptions(), 3))
+    finally:
+        torch.set_warn_always(False)
+    expected = torch.tensor([0.2, 0.4, 1]).view(1, 3, 1, 1).expand(1, 3, 6, 64)
+    assert len(samples) == 3
+    for sample in samples:
+        torch.testing.assert_close(sample, expected)
 
 
 def test_a_frame_without_duration_lasts_as_the_one_before_or_as_the_rate_says(write):

@@ -62,7 +62,8 @@ def sample_video(path: Path, options: VideoOptions, count: int = COUNT) -> Itera
 
 
 def _colours(frame: Frame) -> Tensor:
-    planes = [torch.from_numpy(np.ascontiguousarray(plane))[None] for plane in frame.planes]
+    # Copied, as planes of scripts cannot be written to, which torch warns of.
+    planes = [torch.from_numpy(np.array(plane))[None] for plane in frame.planes]
     return to_rgb(planes[: frame.layout.colour_planes], frame.layout, frame.colour).clamp(0, 1)
 
 
