@@ -133,6 +133,39 @@ def test_automatic_precision_keeps_50_db(backend, shipped):
     assert upscaler.dtype in (torch.float32, torch.bfloat16)
 
 
+class InterruptedRequest:
+    """OpenVINO's request, of a caller to whom Ctrl-C comes as soon as it waits."""
+
+    def __init__(self, request):
+        self.request, self.ends = request, []
+
+    def __getattr__(self, name):
+        return getattr(self.request, name)
+
+    def wait_for(self, _milliseconds):
+        raise KeyboardInterrupt
+
+    def wait(self):
+        try:
+            self.request.wait()
+        except RuntimeError:
+            self.ends.append("cancelled")
+            raise
+        self.ends.append("computed")
+
+
+def test_an_interrupted_pass_in_openvino_is_cancelled_and_the_next_one_is_whole():
+    images = torch.rand(1, 3, 192, 192)
+    upscaler = engine(loaded(RRDBNet(num_feat=32, num_block=4), 4), "openvino")
+    before, request = upscaler(images), InterruptedRequest(upscaler._backend._request)
+    upscaler._backend._request = request
+    with pytest.raises(KeyboardInterrupt):
+        upscaler(images)
+    assert request.ends == ["cancelled"]
+    upscaler._backend._request = request.request
+    assert torch.equal(upscaler(images), before)
+
+
 @pytest.mark.parametrize(("backend", "dtype"), [("openvino", "bfloat16"), ("onnxruntime", "float32")])
 def test_a_picture_comes_out_the_same_whatever_it_shares_a_pass_with(backend, dtype, shipped):
     network = shipped[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from esrgan_video.engine.options import EngineOptions
 from esrgan_video.export.int8 import Calibration, check_int8, write_int8_block
 from esrgan_video.export.model import ExportOptions, onnx_model
 
+_LOOK = 100
+"""Milliseconds in which Python is not asked for signals: waiting longer, the library would not let it."""
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -91,10 +94,22 @@ class OpenVINOBackend:
         pixels = images.contiguous().numpy()
         try:
             with self._lock:
-                (result,) = self._request.infer([pixels], share_inputs=True, share_outputs=False).values()
+                self._request.start_async([pixels], share_inputs=True)
+                self._wait()
+                return torch.from_numpy(self._request.get_output_tensor().data.copy())
         except RuntimeError as error:
             raise as_memory_error(error) from error
-        return torch.from_numpy(result)
+
+    def _wait(self) -> None:
+        """Until the pass is done; Ctrl-C ends it."""
+        try:
+            while not self._request.wait_for(_LOOK):
+                pass
+        except BaseException:
+            self._request.cancel()
+            with contextlib.suppress(RuntimeError):  # "cancelled", or what it failed with
+                self._request.wait()
+            raise
 
     def exact(self) -> OpenVINOBackend | None:
         """The same network in float32."""
