@@ -226,7 +226,7 @@ def test_without_the_package_one_line_names_the_command(backend, missing, monkey
         ({"backend": "openvino", "device": "mps"}, "'mps' is one of torch's"),
         (
             {"backend": "tensorflow"},
-            "must be one of usual, torch, openvino, onnxruntime, native, auto, got 'tensorflow'",
+            "must be one of usual, torch, openvino, onnxruntime, native, triton, auto, got 'tensorflow'",
         ),
     ],
 )
