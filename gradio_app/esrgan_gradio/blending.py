@@ -15,7 +15,7 @@ from esrgan.weights import LoadedNetwork, interpolate, load_network
 from esrgan_gradio.catalogue import Catalogue
 from esrgan_gradio.device import Device
 from esrgan_gradio.errors import naming
-from esrgan_gradio.pictures import PictureResult, resized, upscale_picture
+from esrgan_gradio.pictures import PictureResult, checked_number, resized, upscale_picture
 from esrgan_gradio.workspace import Workspace, borrow
 from esrgan_video.engine.options import DType
 from esrgan_video.images import Pixels, StillImage, upscale_pixels, write_image
@@ -38,9 +38,7 @@ def checked_alpha(alpha: object) -> float:
     Raises:
         UsageError: not a number from 0 to 1.
     """
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        raise UsageError(f"alpha must be 0 to 1, got {alpha!r}")
-    return float(alpha)
+    return checked_number(alpha, 0, 1, "alpha must be 0 to 1")
 
 
 def chosen_network(

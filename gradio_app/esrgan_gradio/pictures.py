@@ -49,6 +49,17 @@ class PictureResult:
         return f"{sizes} pixels in {duration(self.seconds)} on {self.where}"
 
 
+def checked_number(value: object, low: float, high: float, must: str) -> float:
+    """A number that a visitor sent.
+
+    Raises:
+        UsageError: not a number from `low` to `high`: `must`, in words.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UsageError(f"{must}, got {value!r}")
+    return float(value)
+
+
 def checked_scale(scale: object) -> float | None:
     """An output scale that a visitor sent; `None` is the model's own.
 
@@ -57,9 +68,7 @@ def checked_scale(scale: object) -> float | None:
     """
     if scale is None:
         return None
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not MIN_SCALE <= scale <= MAX_SCALE:
-        raise UsageError(f"the output scale must be {MIN_SCALE:g} to {MAX_SCALE:g}, got {scale!r}")
-    return float(scale)
+    return checked_number(scale, MIN_SCALE, MAX_SCALE, f"the output scale must be {MIN_SCALE:g} to {MAX_SCALE:g}")
 
 
 def checked_strength(strength: object) -> float:
@@ -68,9 +77,7 @@ def checked_strength(strength: object) -> float:
     Raises:
         UsageError: not a number from 0 to 1.
     """
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
-        raise UsageError(f"the strength for faces must be 0 (leave them) to 1, got {strength!r}")
-    return float(strength)
+    return checked_number(strength, 0, 1, "the strength for faces must be 0 (leave them) to 1")
 
 
 def checked_tile(tile: object) -> int | None:
