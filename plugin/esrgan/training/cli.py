@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from esrgan.errors import EsrganError, MissingExtraError
+
+if TYPE_CHECKING:
+    from esrgan.training.launch import Launch
+    from esrgan.training.options.run_options import OptionsFile, Task
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -121,31 +126,33 @@ def _progress_modes() -> tuple[str, ...]:
     return get_args(ProgressMode)
 
 
-def _train(given: argparse.Namespace) -> int:
-    _require_basicsr()
+@contextlib.contextmanager
+def _launched(given: argparse.Namespace, task: Task) -> Iterator[tuple[OptionsFile, Launch]]:
+    """The options of the file, and this process among those that run it."""
     from esrgan.training.launch import launched
     from esrgan.training.options.run_options import read_options
     from esrgan.training.parts import register_all
-    from esrgan.training.run.training import train
 
     register_all()
-    options = read_options(given.opt, "train", overrides=given.force_yml, debug=given.debug)
+    options = read_options(given.opt, task, overrides=given.force_yml, debug=given.debug)
     port = (options.run.dist_params or {}).get("port")
     with launched(given.launcher, options.run.num_gpu, port=port, local_rank=given.local_rank) as launch:
+        yield options, launch
+
+
+def _train(given: argparse.Namespace) -> int:
+    _require_basicsr()
+    from esrgan.training.run.training import train
+
+    with _launched(given, "train") as (options, launch):
         return 0 if train(options, launch, auto_resume=given.auto_resume) else _INTERRUPTED
 
 
 def _test(given: argparse.Namespace) -> int:
     _require_basicsr()
-    from esrgan.training.launch import launched
-    from esrgan.training.options.run_options import read_options
-    from esrgan.training.parts import register_all
     from esrgan.training.run.testing import run_test
 
-    register_all()
-    options = read_options(given.opt, "test", overrides=given.force_yml, debug=given.debug)
-    port = (options.run.dist_params or {}).get("port")
-    with launched(given.launcher, options.run.num_gpu, port=port, local_rank=given.local_rank) as launch:
+    with _launched(given, "test") as (options, launch):
         run_test(options, launch)
     return 0
 
