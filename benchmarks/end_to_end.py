@@ -1,6 +1,7 @@
 """End-to-end video upscaling against the engine alone, and against a plain float32 loop, in one run.
 
     python benchmarks/end_to_end.py CLIP [-n MODEL] [--frames 24] [--rounds 3]
+    python benchmarks/end_to_end.py CLIP_IN_1080P --frames 6 --rounds 1 --without-plain
 
 Three ways over the same frames, taken in turn in every round; the ratios are medians of the rounds.
 `engine` computes frames that are in memory already and throws the results away: the limit for everything
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from esrgan.weights import load_network
 from esrgan_video import EngineOptions, Upscaler, VideoOptions, upscale_video
-from esrgan_video.container import TimeRange
+from esrgan_video.container import EncoderOptions, TimeRange
 from machine import describe_machine
 
 
@@ -69,6 +70,8 @@ def main() -> None:
     parser.add_argument("-n", "--model", default="default")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--preset", help="of the encoder; by default what `esrgan upscale` chooses")
+    parser.add_argument("--without-plain", action="store_true", help="leave out the float32 loop: for large frames")
     given = parser.parse_args()
 
     loaded = load_network(given.model)
@@ -83,7 +86,9 @@ def main() -> None:
         f"engine in {upscaler.dtype}"
     )
     upscaler(frames[0])
-    trial = VideoOptions(time_range=TimeRange(frames=len(frames)))
+    trial = VideoOptions(
+        time_range=TimeRange(frames=len(frames)), reuse=False, encoder=EncoderOptions(preset=given.preset)
+    )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.mp4"
         ways: dict[str, Callable[[], object]] = {
@@ -91,13 +96,22 @@ def main() -> None:
             "end to end": lambda: upscale_video(given.clip, target, upscaler=upscaler, options=trial, progress="none"),
             "plain": lambda: run_plain(network, loaded.facts.scale, given.clip, target, len(frames)),
         }
+        if given.without_plain:
+            del ways["plain"]
         times: dict[str, list[float]] = {name: [] for name in ways}
+        processor: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(given.rounds):
             for name, way in ways.items():
+                began = time.process_time()
                 times[name].append(seconds(way))
+                processor[name].append((time.process_time() - began) / len(frames))
     for name, values in times.items():
-        print(f"{name:<11} {len(frames) / statistics.median(values):7.2f} frames/s")
+        used = statistics.median(processor[name])
+        rate = len(frames) / statistics.median(values)
+        print(f"{name:<11} {rate:7.3f} frames/s {used:7.2f} s of processor time a frame")
     for name, other in (("end to end", "engine"), ("end to end", "plain"), ("engine", "plain")):
+        if other not in times:
+            continue
         ratios = [theirs / ours for ours, theirs in zip(times[name], times[other], strict=True)]
         print(f"{name} / {other}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
