@@ -77,6 +77,21 @@ _ENTRIES = (
         file="rrdb-lite-x4-gan.safetensors",
         licence=_OWN_LICENCE,
     ),
+    ModelEntry(
+        name="rrdb-standard-x4-psnr",
+        description="RRDBNet three times as large, trained for PSNR on bicubic x4; installed with the package",
+        scale=4,
+        file="rrdb-standard-x4-psnr.safetensors",
+        licence=_OWN_LICENCE,
+        gan="rrdb-standard-x4-gan",
+    ),
+    ModelEntry(
+        name="rrdb-standard-x4-gan",
+        description="the same after adversarial training: sharper; installed with the package",
+        scale=4,
+        file="rrdb-standard-x4-gan.safetensors",
+        licence=_OWN_LICENCE,
+    ),
     _published(
         "ESRGAN_SRx4_DF2KOST_official-ff704c30",
         "v0.1.1",

@@ -187,6 +187,46 @@ def test_a_checkpoint_of_another_network_is_refused_in_one_line(runs, capsys):
     assert "net_g" in last
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"type": "CosineAnnealingRestartLR", "periods": [40]}, {"type": "CosineAnnealingRestartLR", "periods": [16]}),
+        ({"type": "MultiStepLR", "milestones": [6, 30]}, {"type": "MultiStepLR", "milestones": [6, 14]}),
+    ],
+    ids=["cosine", "steps"],
+)
+def test_changed_learning_rates_hold_for_a_run_that_goes_on(runs, capsys, first, then):
+    """From the checkpoint on they are those of a run that had them from its beginning."""
+    expected = {}
+    for scheduler in (first, then):
+        runs.write(train__scheduler=scheduler, train__total_iter=16)
+        assert train() == 0
+        expected[str(scheduler)] = [record["lr"] for record in runs.losses()]
+        shutil.rmtree(runs.path / "experiments")
+
+    runs.write(train__scheduler=first, train__total_iter=8)
+    assert train() == 0
+    runs.write(train__scheduler=then, train__total_iter=16)
+    capsys.readouterr()
+    assert train("--auto_resume") == 0
+    rates = [record["lr"] for record in runs.losses()]
+    assert rates[:8] == expected[str(first)][:8]
+    assert rates[9:] == pytest.approx(expected[str(then)][9:], rel=1e-9)
+    assert rates[9:] != pytest.approx(expected[str(first)][9:], rel=1e-3)
+    assert "schedule of learning rates was changed" in capsys.readouterr().err
+
+
+def test_a_changed_first_learning_rate_holds_for_a_run_that_goes_on(runs):
+    runs.write(train__scheduler={"type": "MultiStepLR", "milestones": [6, 12], "gamma": 0.5}, train__total_iter=8)
+    assert train() == 0
+    before = runs.losses()[-1]["lr"]
+    assert train("--auto_resume", "--force_yml", "train:optim_g:lr=3e-4", "train:total_iter=16") == 0
+    rates = [record["lr"] for record in runs.losses()]
+    assert rates[7] == before
+    assert rates[9] == pytest.approx(0.3 * before)
+    assert rates[-1] == pytest.approx(0.3 * before / 2)
+
+
 def test_a_run_without_auto_resume_archives_the_one_before(runs):
     runs.write(train__total_iter=2)
     assert train() == 0

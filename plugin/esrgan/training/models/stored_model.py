@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from esrgan.errors import WeightsError
 from esrgan.training.models.guard import StepGuard
 from esrgan.training.models.pretrained import fill, read_weights
+from esrgan.training.models.schedules import continue_schedule
 from esrgan.weights.atomic import written_beside
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ class StoredModel(SRModel):
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `training_state` gave, in a model of the same options.
+        """Continue from what `training_state` gave, in a model of the same networks.
+
+        Learning rates follow the options that this model was made of.
 
         Raises:
             WeightsError: the state is of other networks or optimisers.
@@ -103,8 +106,10 @@ class StoredModel(SRModel):
         for kind in ("optimizers", "schedulers"):
             if len(getattr(self, kind)) != len(state[kind]):
                 raise WeightsError(f"the training state has {len(state[kind])} {kind}, not {len(getattr(self, kind))}")
-            for mine, saved in zip(getattr(self, kind), state[kind], strict=True):
-                mine.load_state_dict(saved)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            continue_schedule(scheduler, saved)
         self.guard.load_state_dict(state["guard"])
 
     def _networks(self) -> dict[str, nn.Module]:
