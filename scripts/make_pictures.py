@@ -1,4 +1,4 @@
-"""Make the pictures of the shipped networks: `docs/before_after.png` and `docs/lite_pair.png`.
+"""Make the pictures of the shipped networks: `docs/before_after.png`, `lite_pair.png` and `lite_real.png`.
 
 The photographs come with scikit-image: NASA's portrait of Eileen Collins (public domain), a cat by Stéfan van der Walt
 and a cup of coffee by Rachel Michetti (both CC0).
@@ -6,10 +6,12 @@ and a cup of coffee by Rachel Michetti (both CC0).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -35,7 +37,7 @@ class Column:
 
 
 def main() -> None:
-    """Draw both."""
+    """Draw all."""
     psnr = Upscaler(load_network("default"))
     astronaut = [(data.astronaut(), (72, 0, 328, 256))]
     columns = [
@@ -61,6 +63,16 @@ def main() -> None:
     ]
     sheet(columns).save(DOCS / "lite_pair.png", optimize=True)
 
+    real = Upscaler(load_network("rrdb-lite-x4-real"))
+    frames = [(encoded(reduced(pixels)), box) for pixels, box in rows]
+    columns = [
+        Column("H.264, enlarged", [enlarge(frame, box, Image.Resampling.BICUBIC) for frame, box in frames]),
+        Column("default", [upscale(frame, box, psnr) for frame, box in frames]),
+        Column("rrdb-lite-x4-real", [upscale(frame, box, real) for frame, box in frames]),
+        Column("photograph", [photograph(*row) for row in rows]),
+    ]
+    sheet(columns).save(DOCS / "lite_real.png", optimize=True)
+
 
 def photograph(pixels: np.ndarray, box: Box) -> Image.Image:
     """The part of the photograph itself."""
@@ -74,15 +86,38 @@ def reduced(pixels: np.ndarray) -> Image.Image:
     return whole.crop((0, 0, width, height)).resize((width // SCALE, height // SCALE), Image.Resampling.BICUBIC)
 
 
+def encoded(picture: Image.Image) -> Image.Image:
+    """The picture after a lossy way through a video file."""
+    stored = io.BytesIO()
+    with av.open(stored, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "22"})
+        stream.width, stream.height = (side // 2 * 2 for side in picture.size)
+        stream.pix_fmt = "yuv420p"
+        frame = av.VideoFrame.from_image(picture.crop((0, 0, stream.width, stream.height)))
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    stored.seek(0)
+    with av.open(stored) as container:
+        return next(container.decode(video=0)).to_image()
+
+
 def enlarged(pixels: np.ndarray, box: Box, method: Image.Resampling) -> Image.Image:
     """The part, reduced and enlarged again by a filter."""
-    small = reduced(pixels)
+    return enlarge(reduced(pixels), box, method)
+
+
+def enlarge(small: Image.Image, box: Box, method: Image.Resampling) -> Image.Image:
+    """The part of a small picture that is enlarged by a filter."""
     return small.resize((small.width * SCALE, small.height * SCALE), method).crop(box)
 
 
 def upscaled(pixels: np.ndarray, box: Box, upscaler: Upscaler) -> Image.Image:
     """The part, reduced and upscaled."""
-    batch = torch.from_numpy(np.asarray(reduced(pixels)).copy()).permute(2, 0, 1)[None] / 255
+    return upscale(reduced(pixels), box, upscaler)
+
+
+def upscale(small: Image.Image, box: Box, upscaler: Upscaler) -> Image.Image:
+    """The part of a small picture that is upscaled."""
+    batch = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None] / 255
     result = upscaler(batch)[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray((result * 255).round().astype(np.uint8)).crop(box)
 

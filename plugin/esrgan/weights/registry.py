@@ -78,18 +78,10 @@ _ENTRIES = (
         licence=_OWN_LICENCE,
     ),
     ModelEntry(
-        name="rrdb-standard-x4-psnr",
-        description="RRDBNet three times as large, trained for PSNR on bicubic x4; installed with the package",
+        name="rrdb-lite-x4-real",
+        description="the small network for noisy and compressed video and photographs; installed with the package",
         scale=4,
-        file="rrdb-standard-x4-psnr.safetensors",
-        licence=_OWN_LICENCE,
-        gan="rrdb-standard-x4-gan",
-    ),
-    ModelEntry(
-        name="rrdb-standard-x4-gan",
-        description="the same after adversarial training: sharper; installed with the package",
-        scale=4,
-        file="rrdb-standard-x4-gan.safetensors",
+        file="rrdb-lite-x4-real.safetensors",
         licence=_OWN_LICENCE,
     ),
     _published(

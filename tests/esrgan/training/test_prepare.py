@@ -154,6 +154,36 @@ def test_convert_makes_rgb_of_grey_and_alpha(photographs, tmp_path):
             assert image.getpixel((5, 5)) == colour
 
 
+def test_vary_adds_smaller_and_recoloured_copies_with_their_own_lr(tmp_path):
+    folder, image = tmp_path / "photographs", np.zeros((120, 100, 3), np.uint8)
+    folder.mkdir()
+    image[:, :50] = (60, 90, 120)
+    image[:, 50:] = (130, 110, 100)
+    for number in range(16):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    pairs = prepare(folder, tmp_path / "out", PrepareOptions(crop=None, vary=True), workers=1, progress="none").pairs
+    made = {path.name: cv2.imread(str(path)) for path in (tmp_path / "out/hr").iterdir()}
+    assert len(made) == pairs
+    for name, hr in made.items():
+        assert np.array_equal(cv2.imread(str(tmp_path / "out/lr" / name)), downscale(hr, 4))
+    small = [hr for name, hr in made.items() if name.endswith(".small.png")]
+    assert len(small) == 16
+    assert len({hr.shape for hr in small}) > 4
+    for hr in small:
+        assert 0.5 * 120 < hr.shape[0] <= 0.85 * 120
+        assert hr[0, 0].tolist() == [60, 90, 120]
+        assert hr[-1, -1].tolist() == [130, 110, 100]
+    exchanged = [hr for name, hr in made.items() if name.endswith(".exchanged.png")]
+    vivid = [hr for name, hr in made.items() if name.endswith(".vivid.png")]
+    assert exchanged
+    assert vivid
+    for hr in exchanged:
+        assert sorted(hr[0, 0].tolist()) == [60, 90, 120]
+    for hr in vivid:
+        assert np.ptp(hr[0, 0].astype(int)) >= 2 * 60 - 2
+        assert abs(hr[0, 0].mean() - 90) < 2 or hr.min() == 0
+
+
 def test_two_photographs_of_one_name_are_refused(photographs, tmp_path):
     Image.new("RGB", (64, 64)).save(photographs / "A.jpg")
     with pytest.raises(UsageError, match="the same names"):

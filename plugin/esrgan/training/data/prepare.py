@@ -18,6 +18,7 @@ from esrgan.progress import Progress, ProgressMode
 from esrgan.training.data.bicubic import downscale
 from esrgan.training.data.image_files import SUFFIXES, probe, read_bgr, write_png
 from esrgan.training.data.lmdb_output import write_lmdb
+from esrgan.training.data.varied import Pixels, copies
 from esrgan.weights.atomic import written_beside
 
 KINDS = ("hr", "lr")
@@ -41,6 +42,8 @@ class PrepareOptions:
     """Distance between sub-images in HR pixels, a multiple of `scale`."""
     convert: bool = False
     """Make grey images and images with alpha RGB, instead of leaving them out."""
+    vary: bool = False
+    """Add smaller copies, and vivid ones and ones with exchanged channels of some: see `varied`."""
     meta_info: bool = False
     """Also write `meta_info.txt`, which spares BasicSR the listing of large folders."""
     lmdb: bool = False
@@ -134,7 +137,9 @@ def _photographs(source: Path) -> list[Path]:
 
 
 def _open_target(target: Path, options: PrepareOptions) -> None:
-    made_with = {"scale": options.scale, "crop": options.crop, "step": options.step}
+    made_with: dict[str, int | None] = {"scale": options.scale, "crop": options.crop, "step": options.step}
+    if options.vary:
+        made_with["vary"] = True
     record = target / _RECORD
     try:
         for kind in KINDS:
@@ -188,7 +193,16 @@ def _write_pairs(path: Path, target: Path, options: PrepareOptions) -> dict[str,
     if not options.convert and (facts.is_grey or facts.has_alpha):
         raise DataError(f"{'has an alpha channel' if facts.has_alpha else 'is grey'}; --convert makes it RGB")
     hr = read_bgr(path)  # (H, W, 3); turned by EXIF, so its sides may not be those of the file
-    boxes = dict(_boxes(hr.shape[0], hr.shape[1], path.stem, options))
+    names = _write_image(hr, path.stem, target, options)
+    if options.vary:
+        for kind, copy in copies(hr, path.stem):
+            if min(copy.shape[:2]) >= (options.crop or options.scale):
+                names |= _write_image(copy, f"{path.stem}.{kind}", target, options)
+    return names
+
+
+def _write_image(hr: Pixels, stem: str, target: Path, options: PrepareOptions) -> dict[str, tuple[int, int]]:
+    boxes = dict(_boxes(hr.shape[0], hr.shape[1], stem, options))
     missing = [name for name in boxes if not all((target / kind / name).exists() for kind in KINDS)]
     if missing:
         scale = options.scale
