@@ -37,6 +37,11 @@ def test_rrdbnet_equals_basicsr(seeded, image, basicsr_archs, channels, out_chan
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_network_without_values_tells_its_shapes():
+    with torch.device("meta"):
+        assert RRDBNet(num_feat=4, num_grow_ch=2, num_block=1)(torch.empty(1, 3, 5, 7)).shape == (1, 3, 20, 28)
+
+
 def test_under_autocast_picture_and_gradients_are_those_of_basicsr(basicsr_archs):
     torch.manual_seed(0)
     theirs = basicsr_archs.RRDBNet(3, 3, 4, 16, 2, 8)

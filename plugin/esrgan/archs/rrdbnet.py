@@ -19,7 +19,7 @@ NEGATIVE_SLOPE = 0.2
 def _conv_dtype(layer: nn.Conv2d) -> torch.dtype:
     """What `layer` computes in: under autocast its type, else that of the weights."""
     device = layer.weight.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # it knows no meta device
         return torch.get_autocast_dtype(device)
     return layer.weight.dtype
 
