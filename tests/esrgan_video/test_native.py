@@ -1,6 +1,6 @@
 """The project's own kernel against float64 torch: each instruction set, odd sizes, threads, what it refuses."""
 
-import copy
+import contextlib
 import ctypes
 import shutil
 import subprocess
@@ -20,8 +20,9 @@ from esrgan_video.engine.backends import native_backend
 from esrgan_video.engine.backends.config import NativeConfig
 from esrgan_video.engine.native.library import find_library
 from esrgan_video.engine.native.packing import transform_matrix
+from esrgan_video.engine.native.workspaces import Workspaces
 from esrgan_video.engine.precision import probe_picture
-from network_tools import loaded, small_rrdb
+from network_tools import loaded, random_rrdb, reference, relative_error, small_rrdb
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,24 +32,6 @@ if find_library() is None and not (shutil.which("c++") or shutil.which("g++")):
 
 def engine(network: LoadedNetwork, kernel: str | None = None, **options) -> Upscaler:
     return Upscaler(network, EngineOptions(backend=NativeConfig(kernel=kernel), **{"threads": 1, **options}))
-
-
-def random_rrdb(scale: int = 4, **sizes: int) -> LoadedNetwork:
-    """With weights so large that each layer matters."""
-    torch.manual_seed(0)
-    network = RRDBNet(scale=scale, **{"num_feat": 16, "num_grow_ch": 16, "num_block": 1, **sizes})
-    for name, parameter in network.named_parameters():
-        parameter.data.mul_(3.0 if name.startswith("body") else 1.0)
-    return loaded(network, scale)
-
-
-def reference(network: LoadedNetwork, images: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return copy.deepcopy(network.network).double()(images.double())
-
-
-def relative_error(result: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((result - expected).square().mean() / expected.square().mean()).sqrt().item()
 
 
 def test_the_kernel_was_built():
@@ -112,6 +95,22 @@ def test_threads_and_company_change_no_bit():
     for threads in (1, 2, 3, 7):
         for batch in (1, 5):
             assert torch.equal(engine(network, threads=threads, batch=batch)(images), expected)
+
+
+def test_what_an_earlier_pass_left_in_memory_changes_nothing(monkeypatch):
+    upscaler, images = engine(random_rrdb()), torch.rand(1, 3, 33, 70)
+    expected, borrow, found = upscaler(images), Workspaces.borrow, []
+
+    @contextlib.contextmanager
+    def dirty(self, size):
+        with borrow(self, size) as address:
+            ctypes.memset(address, 0xFF, size)  # NaN in every place
+            found.append(size)
+            yield address
+
+    monkeypatch.setattr(Workspaces, "borrow", dirty)
+    assert torch.equal(upscaler(images), expected)
+    assert found
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -1,6 +1,5 @@
 """The Triton kernels, in Triton's interpreter on the processor, against the float64 network in torch."""
 
-import copy
 import importlib.util
 import os
 import subprocess
@@ -20,7 +19,7 @@ from esrgan_video.engine import triton_kernels
 from esrgan_video.engine.backends import automatic, triton_backend
 from esrgan_video.engine.backends.config import TorchConfig, TritonConfig
 from esrgan_video.engine.precision import probe_picture
-from network_tools import loaded, small_rrdb
+from network_tools import loaded, random_rrdb, reference, relative_error, small_rrdb
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed: it comes with torch's builds for CUDA", allow_module_level=True)
@@ -62,23 +61,6 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def engine(network: LoadedNetwork, dtype: str = "float32", **options) -> Upscaler:
     return Upscaler(network, EngineOptions(**{"backend": "triton", "device": "cpu", "dtype": dtype, **options}))
-
-
-def random_rrdb(scale: int = 4, **sizes: int) -> LoadedNetwork:
-    torch.manual_seed(0)
-    network = RRDBNet(scale=scale, **{"num_feat": 16, "num_grow_ch": 16, "num_block": 1, **sizes})
-    for name, parameter in network.named_parameters():
-        parameter.data.mul_(3.0 if name.startswith("body") else 1.0)
-    return loaded(network, scale)
-
-
-def reference(network: LoadedNetwork, images: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return copy.deepcopy(network.network).double()(images.double())
-
-
-def relative_error(result: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((result.cpu() - expected).square().mean() / expected.square().mean()).sqrt().item()
 
 
 def compare(network: LoadedNetwork, shape: tuple[int, ...], dtype: str, device: str = "cpu") -> None:
