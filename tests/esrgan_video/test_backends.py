@@ -3,11 +3,14 @@
 import copy
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -164,6 +167,49 @@ def test_an_interrupted_pass_in_openvino_is_cancelled_and_the_next_one_is_whole(
     assert request.ends == ["cancelled"]
     upscaler._backend._request = request.request
     assert torch.equal(upscaler(images), before)
+
+
+def test_an_interrupted_pass_in_onnxruntime_is_terminated_and_the_next_one_is_whole():
+    images = torch.rand(1, 3, 192, 192)
+    upscaler = engine(loaded(RRDBNet(num_feat=32, num_block=4), 4), "onnxruntime")
+    before, session, ends = upscaler(images), upscaler._backend._session, []
+
+    class Interrupted:
+        """The session, of a caller to whom Ctrl-C comes while it is at work."""
+
+        @staticmethod
+        def run(*given):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            try:
+                result = session.run(*given)
+            except Exception as error:
+                ends.append(str(error))
+                raise
+            ends.append("computed")
+            return result
+
+    upscaler._backend._session = Interrupted
+    with pytest.raises(KeyboardInterrupt):
+        upscaler(images)
+    assert len(ends) == 1
+    assert "terminate flag" in ends[0]
+    upscaler._backend._session = session
+    assert torch.equal(upscaler(images), before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+def test_onnxruntime_tells_that_memory_ran_out():
+    import resource
+
+    backend = engine(loaded(RRDBNet(num_feat=32, num_block=1), 4), "onnxruntime")._backend
+    images = torch.rand(1, 3, 1200, 1200)  # features of 184 MB in, and again after each enlargement
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (256 << 20), hard))
+    try:
+        with pytest.raises(MemoryError, match="allocate"):
+            backend(images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize(("backend", "dtype"), [("openvino", "bfloat16"), ("onnxruntime", "float32")])

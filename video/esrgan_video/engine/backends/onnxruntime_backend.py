@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -43,6 +45,8 @@ class OnnxRuntimeBackend:
         self.bytes_per_pixel = memory_for_pixel(loaded, precision)
         self._library = _import_onnxruntime()
         self._session = self._started()
+        # Python takes no notice of Ctrl-C in a thread that is inside the library.
+        self._passing = ThreadPoolExecutor(thread_name_prefix="esrgan-onnxruntime")
         self._exact: OnnxRuntimeBackend | None = None
 
     @property
@@ -62,10 +66,18 @@ class OnnxRuntimeBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """One pass: `(N, C, H, W)` -> `(N, C, H * scale, W * scale)`, float32."""
+        inputs = {INPUT: images.contiguous().numpy()}
+        settings = self._library.RunOptions()
+        passing = self._passing.submit(self._session.run, None, inputs, settings)
         try:
-            (result,) = self._session.run(None, {INPUT: images.contiguous().numpy()})
-        except RuntimeError as error:
+            (result,) = passing.result()
+        except Exception as error:  # the library's have no other base
             raise as_memory_error(error) from error
+        except BaseException:  # Ctrl-C: the library looks at this before each layer
+            settings.terminate = True
+            with contextlib.suppress(Exception):  # "terminate flag", or what it failed with
+                passing.result()
+            raise
         return torch.from_numpy(result)
 
     def exact(self) -> OnnxRuntimeBackend | None:
