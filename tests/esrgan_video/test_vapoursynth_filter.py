@@ -1,5 +1,6 @@
 """The VapourSynth filter: pixels against the engine, properties, and how often things are computed."""
 
+import copy
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -11,9 +12,11 @@ import torch
 from torch.nn import functional as F
 
 from esrgan.errors import MissingExtraError, UsageError
-from esrgan.weights import save_network
+from esrgan.weights import load_network, save_network
 from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.engine import EngineOptions, Upscaler
+from esrgan_video.engine.precision import probe_picture
+from esrgan_video.export.int8 import calibrate
 from esrgan_video.vapoursynth import esrgan, filter  # noqa: A004 - the module's name
 from network_tools import small_rrdb
 from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat
@@ -65,6 +68,26 @@ def test_another_library_gives_the_same_picture(rgbs):
     torch.testing.assert_close(second, first, rtol=0, atol=1e-6)
     with pytest.raises(UsageError, match="got 'ncnn'"):
         esrgan(clip_of(rgbs, vs.RGBS), network, backend="ncnn")
+
+
+def test_a_calibration_of_the_clips_own_frames_gives_the_engines_8_bit_picture():
+    pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    network = load_network("default")
+    picture = probe_picture(32)[0]
+    frames = [list(picture.roll(7 * n, -1).numpy()) for n in range(3)]
+    clip = clip_of(frames, vs.RGBS)
+    seen = [torch.from_numpy(np.stack([np.asarray(plane) for plane in clip.get_frame(n)])) for n in (0, 2)]
+    calibration = calibrate(network, seen)
+    large = esrgan(clip, network, backend="openvino", dtype="int8", calibration=calibration, batch=1)
+    result = as_batch(all_planes(large))
+    options = EngineOptions(backend="openvino", dtype="int8", calibration=calibration, batch=1)
+    expected = torch.cat([Upscaler(network, options)(frame[None]) for frame in as_batch(frames)])
+    assert torch.equal(result, expected)
+    with torch.no_grad():
+        exact = copy.deepcopy(network.network).double()(as_batch(frames).double())
+    error = (result.clamp(0, 1) - exact.clamp(0, 1)).square().mean()
+    assert 40 < -10 * error.log10() < 80  # float32 has more than 120 dB
 
 
 def test_half_floats_go_in_exactly_and_are_rounded_once_at_the_end():
@@ -299,8 +322,8 @@ def test_what_is_no_fitting_clip_is_refused_with_what_would_be(make, said):
         ({}, {"scale": 0}, "scale must be a positive number, got 0"),
         ({}, {"device": "cpu:x"}, "unknown device 'cpu:x'"),
         ({}, {"dtype": "int4"}, "dtype must be one of auto, float32"),
-        ({}, {"dtype": "int8"}, "dtype int8 is calibrated .*: use `esrgan upscale SCRIPT"),
-        ({}, {"dtype": "int8", "backend": "openvino"}, "dtype int8 is calibrated .*: use `esrgan upscale SCRIPT"),
+        ({}, {"dtype": "int8"}, "dtype int8 is calibrated .*: give calibration=.* or use `esrgan upscale SCRIPT"),
+        ({}, {"dtype": "int8", "backend": "openvino"}, "dtype int8 is calibrated .*: give calibration="),
         ({}, {"model": "no such weights"}, "'no such weights' is neither a weights file nor a known model"),
         ({}, {"model": small_rrdb(), "alpha": 0.5}, "alpha=0.5 of a network without a name: give interpolate"),
         ({}, {"interpolate": "default"}, "interpolate='default' wants alpha"),

@@ -24,6 +24,8 @@ from esrgan_video.vapoursynth.formats import (
 if TYPE_CHECKING:
     import vapoursynth as vs
 
+    from esrgan_video.export.int8 import Calibration
+
 type Model = str | os.PathLike[str] | LoadedNetwork
 
 MODEL_PROPERTY = "ESRGANModel"
@@ -41,6 +43,7 @@ def esrgan(
     backend: str | BackendConfig | None = None,
     device: str | Sequence[str] | None = None,
     dtype: DType | None = None,
+    calibration: Calibration | None = None,
     num_streams: int = 1,
     interpolate: Model | tuple[Model, float] | None = None,
     alpha: float | None = None,
@@ -68,7 +71,8 @@ def esrgan(
             `triton` or `auto` (the fastest one that is installed, measured once), as `openvino:GPU` with a device of
             its own; or its settings.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; several of them share the batches.
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or, with `backend="openvino"` and a calibration, `int8`.
+        calibration: for `int8`: what `esrgan_video.export.int8.calibrate` found in some frames of the clip.
         num_streams: batches that each device computes at the same time.
         interpolate: a second network to blend in, parameter by parameter (Wang et al. 2018, section 3.4), or such a
             network and its share, `(network, alpha)`.
@@ -89,14 +93,16 @@ def esrgan(
     devices = (device,) if isinstance(device, str | None) else tuple(device)
     if num_streams < 1 or not devices:
         raise UsageError(f"esrgan: at least 1 stream on 1 device, got num_streams={num_streams}, device={device!r}")
-    if dtype == "int8":
+    if dtype == "int8" and calibration is None:
         raise UsageError(
             "esrgan: dtype int8 is calibrated on frames of the whole clip, which a filter does not see beforehand: "
-            "use `esrgan upscale SCRIPT --backend openvino --dtype int8`"
+            "give calibration=calibrate(network, frames), or use `esrgan upscale SCRIPT --backend openvino "
+            "--dtype int8`"
         )
     options = EngineOptions(
         backend=parse_backend(backend) if isinstance(backend, str) else backend or "usual",
         dtype=dtype or "auto",
+        calibration=calibration,
         tile=tile,
         overlap=DEFAULT_OVERLAP if overlap is None else overlap,
         batch=batch,
