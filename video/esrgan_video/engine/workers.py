@@ -35,25 +35,27 @@ class Workers:
 
         `work` must give each picture the same result whatever it shares its part with.
         """
-        results = self._each(work, self._parts(images))
+        results = self.each(work, self._parts(images))
         return results[0] if len(results) == 1 else torch.cat(results)
 
     def fill(self, work: Callable[[Tensor, Tensor], None], images: Tensor, result: Tensor) -> None:
         """The same for `work` that writes what becomes of its images into its part of `result`, `(N, ...)`."""
         parts = self._parts(images)
-        self._each(work, parts, torch.split(result, len(parts[0])))
+        self.each(work, parts, torch.split(result, len(parts[0])))
+
+    def each[T](self, work: Callable[..., T], *parts: Sequence[object]) -> list[T]:
+        """`work(*arguments)` with the first, the second ... of all `parts`, on all threads; the results in order."""
+
+        def infer(*part: object) -> T:
+            with torch.inference_mode():  # of each thread for itself
+                return work(*part)
+
+        return list(self._pool(min(len(parts[0]), self.threads)).map(infer, *parts))
 
     def _parts(self, images: Tensor) -> Sequence[Tensor]:
         share = -(-len(images) // self.threads)
         together = max(1, min(share, round(_TASK_PIXELS / (images.shape[-2] * images.shape[-1]))))
         return torch.split(images, together)
-
-    def _each[T](self, work: Callable[..., T], *parts: Sequence[Tensor]) -> list[T]:
-        def infer(*part: Tensor) -> T:
-            with torch.inference_mode():  # of each thread for itself
-                return work(*part)
-
-        return list(self._pool(min(len(parts[0]), self.threads)).map(infer, *parts))
 
     def _pool(self, count: int) -> ThreadPoolExecutor:
         with self._lock:

@@ -52,10 +52,10 @@ class NativeBackend:
         network = loaded.network
         assert isinstance(network, RRDBNet)
         self._unshuffle = network.unshuffle
-        self._packed = pack(network)
+        self._workers = Workers(threads_for(threads))
+        self._packed = pack(network, self._workers)
         self._library = library
         self._kernel = kernel
-        self._workers = Workers(threads_for(threads))
         self._workspaces = Workspaces()
         side = _USUAL_SIDE // self._unshuffle
         self.bytes_per_pixel = self._bytes(side, side, self._workers.threads) / _USUAL_SIDE**2

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from esrgan.archs.rrdbnet import ResidualDenseBlock, RRDBNet
 from esrgan_video.engine.native.library import Layer, Network
+from esrgan_video.engine.workers import Workers
 
 _BLOCK = 16  # channels, as in winograd.h
 _CHUNK = 2 * _BLOCK
@@ -27,19 +29,23 @@ class PackedNetwork:
     """What `network` points at."""
 
 
-def pack(network: RRDBNet) -> PackedNetwork:
-    """All layers of `network`, in their order."""
+def pack(network: RRDBNet, workers: Workers) -> PackedNetwork:
+    """All layers of `network`, in their order; `workers` share them out."""
     features = network.conv_first.out_channels
-    layers = [_pack_layer(network.conv_first, [network.conv_first.in_channels])]
+    convolutions: list[nn.Module] = [network.conv_first]
+    inputs = [[network.conv_first.in_channels]]
     for block in network.modules():
         if isinstance(block, ResidualDenseBlock):
-            inputs = [features]
-            for conv in (block.conv1, block.conv2, block.conv3, block.conv4, block.conv5):
-                layers.append(_pack_layer(conv, inputs))
-                inputs.append(block.conv1.out_channels)
+            growth = block.conv1.out_channels
+            dense = (block.conv1, block.conv2, block.conv3, block.conv4, block.conv5)
+            convolutions.extend(dense)
+            inputs.extend([features, *[growth] * index] for index in range(len(dense)))
     stages = [f"conv_up{stage}" for stage in range(1, network.num_stages + 1)]
     names = ("conv_body", *stages, "conv_hr", "conv_last")
-    layers.extend(_pack_layer(network.get_submodule(name), [features]) for name in names)
+    convolutions.extend(network.get_submodule(name) for name in names)
+    inputs.extend([features] for _ in names)
+    matrix = transform_matrix()
+    layers = workers.each(partial(_pack_layer, torch.kron(matrix, matrix)), convolutions, inputs)
     table = (Layer * len(layers))(
         *(
             Layer(weights.data_ptr(), bias.data_ptr(), in_channels // _BLOCK, len(bias) // _BLOCK)
@@ -68,26 +74,29 @@ def transform_matrix() -> Tensor:
     return torch.tensor([*rows, [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
-def _pack_layer(layer: nn.Module, inputs: Sequence[int]) -> tuple[Tensor, Tensor, int]:
+def _pack_layer(both_ways: Tensor, layer: nn.Module, inputs: Sequence[int]) -> tuple[Tensor, Tensor, int]:
     """Weights (chunk, point, channel in, channel out in chunk), bias, and channels in.
 
-    Each of the `inputs` that are concatenated begins a block of its own.
+    Each of the `inputs` that are concatenated begins a block of its own. `both_ways` is `transform_matrix` over rows
+    and over columns, `(36, 9)` float64.
     """
     assert isinstance(layer, nn.Conv2d)
-    taps = layer.weight.detach().double()  # (O, I, 3, 3)
+    taps = layer.weight.detach().flatten(2).permute(2, 1, 0)  # (9, I, O)
     out_channels = _padded(layer.out_channels)
-    padded = torch.zeros((out_channels, sum(map(_padded, inputs)), 3, 3), dtype=torch.float64)
+    padded = torch.zeros(9, sum(map(_padded, inputs)), out_channels)
     place = 0
     for part in torch.split(taps, list(inputs), dim=1):
-        padded[: layer.out_channels, place : place + part.shape[1]] = part
+        padded[:, place : place + part.shape[1], : layer.out_channels] = part
         place += _padded(part.shape[1])
-    matrix = transform_matrix()
-    points = torch.einsum("ik,ockl,jl->ijco", matrix, padded, matrix).float().flatten(0, 1)  # (36, I, O)
-    weights = torch.cat([chunk.flatten() for chunk in torch.split(points, _CHUNK, dim=2)])
+    chunks = []
+    for chunk in torch.split(padded, _CHUNK, dim=2):
+        points = both_ways @ chunk.flatten(1).double()  # (36, I * O)
+        chunks.append(points.float().flatten())
+    weights = torch.cat(chunks) if len(chunks) > 1 else chunks[0]
     bias = torch.zeros(out_channels)
     if layer.bias is not None:
         bias[: layer.out_channels] = layer.bias.detach()
-    return weights, bias, padded.shape[1]
+    return weights, bias, place
 
 
 def _padded(channels: int) -> int:
