@@ -78,7 +78,7 @@ def test_all_levels_there_are_come_through_exactly(dtype):
 
 
 @pytest.mark.parametrize(("dtype", "peak"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_output_is_clamped_and_rounded_half_up(dtype, peak):
+def test_output_is_clamped_and_rounded_half_to_even(dtype, peak):
     wanted = np.array([-0.5, -1e-4, 0.4 / peak, 0.5 / peak, 1.5 / peak, 2.49 / peak, 1 - 0.51 / peak, 1.0, 1.0001, 7.0])
 
     def upscaler(_):
@@ -86,8 +86,8 @@ def test_output_is_clamped_and_rounded_half_up(dtype, peak):
 
     upscaler.scale = 1
     result = upscale_pixels(np.zeros((1, len(wanted), 3), dtype), upscaler)
-    expected = np.floor(np.clip(wanted, 0, 1) * peak + 0.5)
-    assert result[0, :, 0].tolist() == expected.tolist() == [0, 0, 0, 1, 2, 2, peak - 1, peak, peak, peak]
+    expected = np.rint(np.clip(wanted, 0, 1) * peak)  # as BasicSR's tensor2img does
+    assert result[0, :, 0].tolist() == expected.tolist() == [0, 0, 0, 0, 2, 2, peak - 1, peak, peak, peak]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -174,8 +174,8 @@ def _upscale_planes(
 
 
 def _quantised(batch: Tensor, peak: int) -> NDArray[np.uint8] | NDArray[np.int32]:
-    """`(1, C, H, W)` in 0..1 -> `(H, W, C)` in 0..peak, rounded half up."""
-    levels = batch.clamp(0, 1).mul_(peak).add_(0.5).floor_()
+    """`(1, C, H, W)` in 0..1 -> `(H, W, C)` in 0..peak, rounded half to even, as frames of video are."""
+    levels = batch.clamp(0, 1).mul_(peak).round_()
     integers = levels[0].permute(1, 2, 0).to(torch.uint8 if peak == 255 else torch.int32)
     return integers.contiguous().cpu().numpy()
 
