@@ -59,6 +59,19 @@ def test_under_autocast_picture_and_gradients_are_those_of_basicsr(basicsr_archs
         assert torch.nn.functional.cosine_similarity(actual.grad.ravel(), expected.grad.ravel(), dim=0) > 0.999, name
 
 
+def test_under_autocast_what_reaches_a_convolution_is_cast_once():
+    """Large maps that become float32 and are rounded again cost a tenth of a training step."""
+    seen = {}
+    network = RRDBNet(3, 3, 4, 16, 1, 8)
+    for name, layer in network.named_modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0].dtype}))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        network(torch.rand(1, 3, 8, 8))
+    assert seen == dict.fromkeys(seen, torch.bfloat16)
+    assert len(seen) == 15 + 6
+
+
 @pytest.mark.parametrize("activation", ["relu", "leakyrelu", "prelu"])
 @pytest.mark.parametrize(("channels", "features", "convolutions", "scale"), [(3, 9, 2, 4), (3, 6, 0, 1), (1, 5, 1, 3)])
 def test_compact_equals_basicsr(seeded, image, basicsr_archs, activation, channels, features, convolutions, scale):

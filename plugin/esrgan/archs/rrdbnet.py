@@ -25,8 +25,8 @@ def _conv_dtype(layer: nn.Conv2d) -> torch.dtype:
 
 
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply `layer` in the precision of its weights, which may be lower than that of the trunk."""
-    result: Tensor = layer(x.to(layer.weight.dtype))
+    """Apply `layer` in the precision that it computes in, which may be lower than that of the trunk."""
+    result: Tensor = layer(x.to(_conv_dtype(layer)))
     return result
 
 
