@@ -137,6 +137,34 @@ def test_where_recording_fails_passes_go_on(caplog):
     assert caplog.text.count("going on without") == 1
 
 
+@pytest.mark.parametrize("fault", ["stale", "fails"])
+def test_where_a_graph_gives_other_values_or_fails_passes_go_on(caplog, fault):
+    def record(run, source, _pool):
+        result = run(torch.zeros_like(source))
+
+        def replay() -> None:  # leaves what recording left
+            if fault == "fails":
+                raise RuntimeError("unspecified launch failure")
+
+        return replay, result
+
+    run = GraphedPass(Work(), record=record)
+    for _ in range(4):
+        images = torch.rand(1, 3, 4, 5)
+        assert torch.equal(run(images), doubled(images))
+    assert caplog.text.count("going on without") == 1
+    assert ("unspecified launch failure" if fault == "fails" else "it gives other values") in caplog.text
+
+
+def test_values_that_are_not_finite_are_no_reason_to_do_without(caplog):
+    run, recorder, _ = made()
+    images = torch.full((1, 3, 4, 5), torch.nan)
+    for _ in range(3):
+        assert run(images).isnan().all()
+    assert recorder.replays == 2
+    assert not caplog.records
+
+
 def test_graphs_give_way_when_memory_runs_out():
     run, recorder, work = made()
     for _ in range(2):

@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 _KEPT = 4
 """Graphs that are kept. They share their working memory; each has its own input and result."""
 _REMEMBERED = 16
+_TOLERANCE = 1e-2
+"""Between a graph's values and those of the pass that it repeats: libraries may choose another way of computing, and
+round differently in half precision. What reads or writes the wrong memory is further off."""
 
 type Pass = Callable[[Tensor], Tensor]
 type Record = Callable[[Pass, Tensor, Any], tuple[Callable[[], None], Tensor]]
@@ -33,10 +36,11 @@ class _Recorded:
 
 
 class GraphedPass:
-    """A pass that is recorded when its shape comes for the second time, and replayed from then on.
+    """A pass that is recorded when its shape comes for the second time, and replayed from the third time on.
 
-    The first time is the warm-up that recording asks for, and pictures that are alone in their size cost no memory.
-    Where recording fails, passes go on as they were.
+    The first time is the warm-up that recording asks for, and pictures that are alone in their size cost no memory. The
+    second time the graph is held against the pass. Where recording fails or the graph gives other values, a warning
+    says so, and passes go on as they were.
 
     Args:
         run: the pass: launches work on the device, the same for each input of a shape, and does not wait for it. Its
@@ -59,10 +63,15 @@ class GraphedPass:
     def __call__(self, images: Tensor) -> Tensor:
         """The result for `images`, in memory of its own."""
         with self._lock, torch.inference_mode():
-            found = self._find(images)
-            if found is None:
-                return self._plain(images)
-            return self._replayed(found, images)
+            if images.shape in self._recorded:
+                self._recorded.move_to_end(images.shape)
+                return self._replayed(self._recorded[images.shape], images)
+            result = self._plain(images)
+            if images.shape in self._seen:
+                self._try_to_record(images, result)
+            elif not self._given_up:
+                self._seen.append(images.shape)
+            return result
 
     def _replayed(self, found: _Recorded, images: Tensor) -> Tensor:
         stream = _stream_of(images.device)
@@ -75,29 +84,26 @@ class GraphedPass:
             self._done = stream.record_event()
         return result
 
-    def _find(self, images: Tensor) -> _Recorded | None:
-        """The graph for the shape of `images`, recorded now if that came before; `None` where there is none."""
-        shape = images.shape
-        if shape in self._recorded:
-            self._recorded.move_to_end(shape)
-            return self._recorded[shape]
-        if self._given_up:
-            return None
-        if shape not in self._seen:
-            self._seen.append(shape)
-            return None
+    def _try_to_record(self, images: Tensor, expected: Tensor) -> None:
+        """Record the pass for the shape of `images`, and see whether it still gives what is `expected`."""
         source = torch.empty_like(images, memory_format=torch.contiguous_format).copy_(images)
         try:
             replay, result = self._record(self._run, source, self._pool_of(images.device))
+            found = _Recorded(source, result, replay)
+            if not torch.allclose(self._replayed(found, images), expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
+                self._give_up(images, "it gives other values")
+                return
         except RuntimeError as error:
-            _log.warning("no CUDA graph of a pass of %s: going on without (%s)", tuple(shape), error)
-            self._given_up = True
-            self._forget()
-            return None
-        self._recorded[shape] = _Recorded(source, result, replay)
+            self._give_up(images, error)
+            return
+        self._recorded[images.shape] = found
         while len(self._recorded) > self._kept:  # after recording, which waits for all that the device does
             self._recorded.popitem(last=False)
-        return self._recorded[shape]
+
+    def _give_up(self, images: Tensor, reason: object) -> None:
+        _log.warning("no CUDA graph of a pass of %s: going on without (%s)", tuple(images.shape), reason)
+        self._given_up = True
+        self._forget()
 
     def _plain(self, images: Tensor) -> Tensor:
         try:
