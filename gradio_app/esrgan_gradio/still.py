@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from esrgan_gradio.pictures import shown_size
-from esrgan_video.colour import Colour, PixelLayout, to_rgb
+from esrgan_video.colour import to_rgb
 from esrgan_video.container import Frame, VideoInfo
 from esrgan_video.size import resize
 from esrgan_video.transform import UpscaledGroup
@@ -29,7 +28,7 @@ def write_stills(group: UpscaledGroup, info: VideoInfo, folder: Path, name: str)
         The file of the frame as it was, enlarged with a bicubic filter, and that of the result.
     """
     before = frame_rgb(group.sources[-1])
-    after = _rgb(group.planes[-1], group.layout, group.colour)
+    after = frame_rgb(next(group.frames(-1)))
     height, width = display_size(after.shape[-2], after.shape[-1], info)
     paths = folder / f"{name}-before.jpg", folder / f"{name}-after.jpg"
     for rgb, path in zip((before, after), paths, strict=True):
@@ -39,11 +38,8 @@ def write_stills(group: UpscaledGroup, info: VideoInfo, folder: Path, name: str)
 
 def frame_rgb(frame: Frame) -> Tensor:
     """`(1, 3, H, W)` of a decoded frame."""
-    return _rgb([torch.from_numpy(plane)[None] for plane in frame.planes], frame.layout, frame.colour)
-
-
-def _rgb(planes: Sequence[Tensor], layout: PixelLayout, colour: Colour) -> Tensor:
-    return to_rgb(planes[: layout.colour_planes], layout, colour)
+    planes = [torch.from_numpy(plane)[None] for plane in frame.planes[: frame.layout.colour_planes]]
+    return to_rgb(planes, frame.layout, frame.colour)
 
 
 def to_image(rgb: Tensor) -> Image.Image:

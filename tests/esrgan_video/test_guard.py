@@ -75,6 +75,13 @@ def test_a_picture_s_result_does_not_depend_on_what_came_before(upscaler, pictur
     assert torch.equal(torch.cat(alone), together[[3, 0, 5, 4, 1, 2]])
 
 
+def test_pictures_that_are_looked_at_late_are_told_apart(upscaler, pictures):
+    together = upscaler(pictures)
+    late, good = upscaler.unchecked(pictures)
+    assert good.tolist() == [True, False] * 3
+    assert torch.equal(late[::2], together[::2])
+
+
 def test_a_run_that_goes_on_knows_of_the_check(upscaler):
     asked_for = Upscaler(
         loaded(LosesBrightPictures(), 1), EngineOptions(backend="torch", device="cpu", dtype="bfloat16")
@@ -90,6 +97,13 @@ def test_the_crop_is_where_the_detail_is(top, left):
     crop = busiest_crops(pictures, 16)[1]
     assert crop.shape == (3, 16, 16)
     assert (crop > 0).float().mean() > 0.5
+
+
+def test_crops_are_parts_of_their_pictures():
+    pictures = torch.rand(5, 3, 60, 50)
+    for picture, crop in zip(pictures, busiest_crops(pictures, 16), strict=True):
+        squares = [picture[:, top : top + 16, left : left + 16] for top in range(0, 45, 8) for left in range(0, 35, 8)]
+        assert sum(torch.equal(crop, square) for square in squares) == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (40, 5), (16, 16)])

@@ -11,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -53,8 +52,6 @@ def enlarged(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return pixels
 
 
-def spread_visible(rgb: Tensor, alpha: Opacity) -> None:
-    """Give each pixel of `rgb`, `(3, H, W)`, that cannot be seen the colour of the nearest one that can, in place."""
-    places = nearest_visible(alpha)
-    if places is not None:
-        rgb.copy_(rgb.flatten(1)[:, torch.from_numpy(places).to(rgb.device)])
+def spread_visible(rgb: Tensor, places: Tensor) -> None:
+    """Give each pixel of `rgb`, `(3, H, W)`, the colour at its place in `places`, `nearest_visible`'s, in place."""
+    rgb.copy_(rgb.flatten(1)[:, places])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -48,4 +48,18 @@ class PlanningUpscaler(BatchUpscaler, Protocol):
 
     def plan(self, height: int, width: int) -> PassPlan:
         """The plan for frames of `height` x `width`."""
+        ...
+
+
+@runtime_checkable
+class DeferringUpscaler(PlanningUpscaler, Protocol):
+    """One that need not look at what it computed; `esrgan_video.engine.Upscaler` is one."""
+
+    def unchecked(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """As a call, without waiting for the device.
+
+        Returns:
+            The result, and `(N,)` bool on `device`: of which pictures a call would give the same. Others it would
+            compute again.
+        """
         ...

@@ -19,27 +19,37 @@ _MEMORY = 256 << 20
 """Bytes of output that are kept for later, unless a single picture has more."""
 
 
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a picture becomes."""
+
+    planes: tuple[Tensor, ...]
+    """`(1, h, w)` each."""
+    good: Tensor | None = None
+    """`(1, 1)` bool: whether it may stay as it is; `None` where that is known."""
+
+
 @dataclass(eq=False)
 class Picture[S]:
     """What one frame or several show, and what it becomes."""
 
     source: S
     """The first frame that showed it."""
-    planes: tuple[Tensor, ...] | None = None
-    """Of the result, as in `UpscaledGroup`; `None` until it was computed."""
+    computed: Result | None = None
+    """`None` until it was computed."""
     faces: tuple[Hashable, ...] = ()
     """What is to be restored in it: the same picture with other faces has another result."""
 
     @property
-    def result(self) -> tuple[Tensor, ...]:
-        """`planes`, which must have been computed.
+    def result(self) -> Result:
+        """`computed`, which must be there.
 
         Raises:
-            RuntimeError: they have not been.
+            RuntimeError: it is not.
         """
-        if self.planes is None:
+        if self.computed is None:
             raise RuntimeError("a picture was asked for before the group that computes it")
-        return self.planes
+        return self.computed
 
 
 @dataclass(eq=False)

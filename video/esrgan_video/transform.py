@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from esrgan_video.alpha import enlarged, flat_areas, spread_visible
+from esrgan_video.alpha import enlarged, flat_areas, nearest_visible, spread_visible
 from esrgan_video.color_fix import match_low_frequencies
 from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.container.frame import Plane
-from esrgan_video.protocol import PlanningUpscaler
-from esrgan_video.reuse import FrameGroup, Picture, picture_finder
+from esrgan_video.protocol import DeferringUpscaler, PlanningUpscaler
+from esrgan_video.reuse import FrameGroup, Picture, Result, picture_finder
 from esrgan_video.size import resize
-from esrgan_video.transfer import mark, to_device, to_host
+from esrgan_video.transfer import Transfer
 
 if TYPE_CHECKING:
     from esrgan_video.faces.blend import RestoredFace
@@ -36,20 +37,33 @@ class UpscaledGroup:
 
     sources: list[Frame]
     """The frames as they were decoded."""
-    planes: list[tuple[Tensor, ...]]
-    """Of each frame, the planes of `layout`, `(1, h, w)`."""
+    pictures: list[Picture[Frame]]
+    """What each of them shows."""
+    results: list[Result]
+    """Of each frame, the planes of `layout`, and whether they may stay."""
     layout: PixelLayout
     """What the planes are."""
     colour: Colour
     """What their values mean."""
     reused: int
     """How many of the frames show what an earlier one showed, and were not computed again."""
-    ready: torch.cuda.Event | None = None
+    transfer: Transfer
+    """The way from the device."""
+    ready: torch.cuda.Event | None
     """What tells that the planes are computed, where that happens on CUDA."""
+    again: Callable[[Picture[Frame]], Result]
+    """Computes a picture that may not stay as it is."""
 
-    def frames(self) -> Iterator[Frame]:
-        """The frames in memory; waits for the device."""
-        for source, planes in zip(self.sources, to_host(self.planes, self.ready), strict=True):
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """The frames in memory, from `start` on; waits for the device."""
+        results = self.results[start:]
+        there = [result.planes if result.good is None else (*result.planes, result.good) for result in results]
+        arrived = self.transfer.to_host(there, self.ready)
+        members = zip(self.sources[start:], self.pictures[start:], results, arrived, strict=True)
+        for source, picture, result, values in members:
+            planes = values[: len(result.planes)]
+            if not all(good.all() for good in values[len(planes) :]):
+                planes = self._exact_planes(picture, result)
             yield Frame(
                 planes=planes,
                 layout=self.layout,
@@ -59,6 +73,13 @@ class UpscaledGroup:
                 duration=source.duration,
                 metadata=source.metadata,
             )
+
+    def _exact_planes(self, picture: Picture[Frame], rounded: Result) -> tuple[Plane, ...]:
+        """In memory; frames that show the picture later on find them computed."""
+        exact = self.again(picture) if picture.result is rounded else picture.result
+        (planes,) = self.transfer.to_host([exact.planes], self.transfer.mark())
+        picture.computed = exact
+        return planes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +110,9 @@ class FrameTransform:
     """Whether a batch that would be short is filled up, so that all have one shape; by default on all devices but the
     CPU: GPU libraries choose their way of computing by the shape, and round differently. With one shape for all, a
     frame's result does not depend on what it shares its batch with."""
+    deferred: bool | None = None
+    """Whether what the network gave is looked at only where frames are delivered; by default on all devices but the
+    CPU: looking waits for the device, which then waits for the next batch."""
 
     def batch_for(self, frame: Frame) -> int:
         """Frames like `frame` that go through at once."""
@@ -129,35 +153,62 @@ class FrameTransform:
     def __call__(self, group: FrameGroup) -> UpscaledGroup:
         """Upscale one of `groups`."""
         if group.new:
-            self._compute(group.new)
-        planes = [picture.result for picture in group.pictures]
+            on_cpu = self.upscaler.device.type == "cpu"
+            self._compute(group.new, deferred=not on_cpu if self.deferred is None else self.deferred)
         return UpscaledGroup(
             group.frames,
-            planes,
+            group.pictures,
+            [picture.result for picture in group.pictures],
             self.layout,
             self.colour,
             reused=len(group) - len(group.new),
-            ready=mark(self.upscaler.device),
+            transfer=self._transfer,
+            ready=self._transfer.mark(),
+            again=self._again,
         )
 
-    def _compute(self, pictures: list[Picture[Frame]]) -> None:
+    @cached_property
+    def _transfer(self) -> Transfer:
+        return Transfer(self.upscaler.device)
+
+    @torch.inference_mode()
+    def _again(self, picture: Picture[Frame]) -> Result:
+        """The result of a picture, looked at at once, and in float32 where it must be."""
+        other = Picture(picture.source, faces=picture.faces)
+        self._compute([other], deferred=False)
+        return other.result
+
+    def _compute(self, pictures: list[Picture[Frame]], *, deferred: bool) -> None:
         """Give pictures of equal size, layout and colour their results."""
         first = pictures[0].source
         planes = [
-            to_device([picture.source.planes[index] for picture in pictures], self.upscaler.device)
+            self._transfer.to_device([picture.source.planes[index] for picture in pictures])
             for index in range(first.layout.colour_planes)
         ]
         rgb = to_rgb(planes, first.layout, first.colour)
-        alphas = self._large_alphas(pictures)
+        alphas, alphas_good = self._large_alphas(pictures, deferred=deferred)
         for colours, picture, alpha in zip(rgb, pictures, alphas, strict=True):
-            if alpha is not None:
-                spread_visible(colours, picture.source.planes[-1])
+            places = None if alpha is None else nearest_visible(picture.source.planes[-1])
+            if places is not None:
+                spread_visible(colours, self._transfer.to_device([places])[0])
         inside, beyond = split_gamut(rgb)
         faces = self._restored_faces(inside, pictures)
-        large = self.upscaler(self._filled_up(inside, first))  # (N or more, 3, sH, sW)
+        large, good = self._upscaled(inside, first, deferred=deferred)  # (N or more, 3, sH, sW)
+        if good is not None and alphas_good is not None:
+            good = good & alphas_good.all()
         for index, picture in enumerate(pictures):  # one by one: a frame of the output may be large
             one = slice(index, index + 1)
-            picture.planes = self._finish(large[one], inside[one], beyond[one], alphas[index], first, faces[index])
+            made = self._finish(large[one], inside[one], beyond[one], alphas[index], first, faces[index])
+            picture.computed = Result(made, None if good is None else good[one, None])
+
+    def _upscaled(self, batch: Tensor, source: Frame, *, deferred: bool) -> tuple[Tensor, Tensor | None]:
+        """The network's output for a batch, or a longer one, and which of it may stay; `None` where all may."""
+        full = self.upscaler.device.type != "cpu" if self.full_batches is None else self.full_batches
+        if full:
+            batch = filled_up(batch, self.batch_for(source))
+        if deferred and isinstance(self.upscaler, DeferringUpscaler):
+            return self.upscaler.unchecked(batch)
+        return self.upscaler(batch), None
 
     def _restored_faces(self, inside: Tensor, pictures: list[Picture[Frame]]) -> Sequence[Sequence[RestoredFace]]:
         """The faces of each picture, restored together."""
@@ -166,37 +217,39 @@ class FrameTransform:
         wanted = [picture.faces for picture in pictures]
         return self.faces.restorer.restore(inside, wanted, color_fix=self.color_fix)  # type: ignore[arg-type]
 
-    def _large_alphas(self, pictures: list[Picture[Frame]]) -> list[Tensor | None]:
-        """Opacity of each picture at its final size, `(1, 1, height, width)` in 0..1; `None` where there is none."""
+    def _large_alphas(
+        self, pictures: list[Picture[Frame]], *, deferred: bool
+    ) -> tuple[Sequence[Tensor | None], Tensor | None]:
+        """Opacity of each picture at its final size, `(1, 1, height, width)` in 0..1; `None` where there is none.
+
+        And, in any shape, whether all of it may stay; `None` where it may.
+        """
         source = pictures[0].source
         if not (source.layout.alpha and self.layout.alpha):
-            return [None] * len(pictures)
+            return [None] * len(pictures), None
         planes = [picture.source.planes[-1] for picture in pictures]
         varied = [index for index, plane in enumerate(planes) if plane.min() != plane.max()]
         large: dict[int, Tensor] = {}
+        good = None
         if varied:
-            batch = to_device([planes[index] for index in varied], self.upscaler.device)
+            batch = self._transfer.to_device([planes[index] for index in varied])
             batch = batch.float().div_(source.layout.peak).unsqueeze(1).expand(-1, 3, -1, -1)  # (N, 3, H, W)
-            large = dict(zip(varied, self.upscaler(self._filled_up(batch.contiguous(), source)), strict=False))
-        return [self._finish_alpha(plane, large.get(index), source) for index, plane in enumerate(planes)]
+            upscaled, good = self._upscaled(batch.contiguous(), source, deferred=deferred)
+            large = dict(zip(varied, upscaled, strict=False))
+        return [self._finish_alpha(plane, large.get(index), source) for index, plane in enumerate(planes)], good
 
     def _finish_alpha(self, plane: Plane, large: Tensor | None, source: Frame) -> Tensor:
         """Opacity at its final size: the network's where it varies, else what it was."""
-        own = torch.from_numpy(enlarged(plane, self.height, self.width)).to(self.upscaler.device)
+        own = self._transfer.to_device([enlarged(plane, self.height, self.width)])[0]
         result = own.float().div_(source.layout.peak)[None, None]
         if large is not None:
             smooth = resize(large.mean(0, keepdim=True)[None], self.height, self.width).clamp_(0, 1)
-            flat = torch.from_numpy(enlarged(flat_areas(plane), self.height, self.width)).to(self.upscaler.device)
+            flat = self._transfer.to_device([enlarged(flat_areas(plane), self.height, self.width)])[0]
             result = torch.where(flat, result, smooth)
         if self.comparison is not None:
-            result = self.comparison(
-                torch.from_numpy(plane.astype(np.float32) / source.layout.peak)[None, None], result
-            )
+            before = self._transfer.to_device([plane.astype(np.float32) / source.layout.peak])
+            result = self.comparison(before[None], result)
         return result
-
-    def _filled_up(self, batch: Tensor, source: Frame) -> Tensor:
-        full = self.upscaler.device.type != "cpu" if self.full_batches is None else self.full_batches
-        return filled_up(batch, self.batch_for(source)) if full else batch
 
     def _finish(
         self,
@@ -261,7 +314,9 @@ def at_final_size(
         face.paste(rgb, (inside.shape[-2], inside.shape[-1]))
     if beyond is not None:
         rgb = rgb.clamp_(0, 1)
-        if beyond.any():  # most frames have nothing there, and a pass over a large result takes time
+        # Most frames have nothing there. On a processor a pass over a large result takes time; other devices would have
+        # to be waited for.
+        if beyond.device.type != "cpu" or beyond.any():
             add_enlarged(rgb, beyond)
     return rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else rgb
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ class RememberingUpscaler:
 
     def __init__(self, upscaler: Upscaler) -> None:
         self._upscaler = upscaler
+        self._lock = threading.Lock()  # frames that must be computed again come from the thread that delivers them
         self.memory = TileMemory()
 
     @property
@@ -101,7 +103,13 @@ class RememberingUpscaler:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """See `Upscaler`; frames are expected in the order of the video."""
-        return self._upscaler(batch, memory=self.memory)
+        with self._lock:
+            return self._upscaler(batch, memory=self.memory)
+
+    def unchecked(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Upscaler`. Where frames are cut into tiles, comparing these waits for the device."""
+        with self._lock:
+            return self._upscaler.unchecked(batch, memory=self.memory)
 
 
 def _sees_the_same(tile: Tile, frame: Tensor, other: Tensor) -> bool:

@@ -136,19 +136,46 @@ class Upscaler:
             EngineError: memory does not suffice for the smallest tile, or the network's output is
                 not finite in float32 either.
         """
-        if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape or not batch.is_floating_point():
-            raise UsageError(f"a batch is (N, 3, H, W) in floating point, got {tuple(batch.shape)} {batch.dtype}")
         with torch.inference_mode():
-            frames = batch.to(self.device, torch.float32)
-            if self.facts.in_channels == 1:  # a grey network takes each channel as a picture of its own
-                frames = frames.flatten(0, 1).unsqueeze(1)
+            frames = self._pictures(batch)
             result = self._upscale(self._backend, frames, memory)
-            finite = torch.isfinite(result.sum(dim=(1, 2, 3)))
+            finite = _finite(result)
             if not finite.all():
                 result = self._recompute(frames, result, finite)
             if self._checks_pictures:
                 self._replace_poor(frames, result)
             return result.view(batch.shape[0], 3, *result.shape[-2:])
+
+    def unchecked(self, batch: Tensor, *, memory: TileMemory | None = None) -> tuple[Tensor, Tensor]:
+        """Upscale a batch without looking at the result, which would wait for the device.
+
+        Args:
+            batch: as for a call.
+            memory: as for a call. Comparing tiles waits.
+
+        Returns:
+            The result of a call, and `(N,)` bool on `device`: which pictures that is true of. A call would compute the
+            others again in float32.
+
+        Raises:
+            UsageError: as a call.
+            EngineError: memory does not suffice for the smallest tile.
+        """
+        with torch.inference_mode():
+            frames = self._pictures(batch)
+            result = self._upscale(self._backend, frames, memory)
+            good = _finite(result)
+            if self._checks_pictures:
+                good &= ~self._poor(frames)
+            return result.view(batch.shape[0], 3, *result.shape[-2:]), good.view(batch.shape[0], -1).all(1)
+
+    def _pictures(self, batch: Tensor) -> Tensor:
+        """What the network sees of a batch: `(N, C, H, W)` float32 on the device."""
+        if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape or not batch.is_floating_point():
+            raise UsageError(f"a batch is (N, 3, H, W) in floating point, got {tuple(batch.shape)} {batch.dtype}")
+        frames = batch.to(self.device, torch.float32)
+        # A grey network takes each channel as a picture of its own.
+        return frames.flatten(0, 1).unsqueeze(1) if self.facts.in_channels == 1 else frames
 
     def _recompute(self, frames: Tensor, result: Tensor, finite: Tensor) -> Tensor:
         """Compute the frames that overflowed once more, in float32."""
@@ -164,10 +191,8 @@ class Upscaler:
     def _replace_poor(self, frames: Tensor, result: Tensor) -> None:
         """Compute pictures that rounding costs too much once more, in float32."""
         exact = self._backend.exact()
-        if exact is None:
-            return
-        poor = poor_pictures(frames, partial(self._upscale, self._backend), partial(self._upscale, exact))
-        if not poor.any():
+        poor = self._poor(frames)
+        if exact is None or not poor.any():
             return
         if not self._said_poor:
             self._said_poor = True
@@ -178,6 +203,13 @@ class Upscaler:
             )
         places = poor.nonzero().flatten().tolist()
         result[places] = self._upscale(exact, frames[places])
+
+    def _poor(self, frames: Tensor) -> Tensor:
+        """`(N,)` bool: which pictures rounding costs too much."""
+        exact = self._backend.exact()
+        if exact is None:
+            return torch.zeros(len(frames), dtype=torch.bool, device=frames.device)
+        return poor_pictures(frames, partial(self._upscale, self._backend), partial(self._upscale, exact))
 
     def _upscale(self, backend: Backend, frames: Tensor, memory: TileMemory | None = None) -> Tensor:
         """`(N, C, H, W)` float32 -> `(N, C, H * s, W * s)` float32, in as many passes as memory asks for."""
@@ -249,6 +281,11 @@ def checksum(network: nn.Module) -> str:
         found.update(name.encode())
         found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
+
+
+def _finite(result: Tensor) -> Tensor:
+    """`(N,)` bool."""
+    return torch.isfinite(result.sum(dim=(1, 2, 3)))
 
 
 def _pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:

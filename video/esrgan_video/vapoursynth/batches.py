@@ -22,7 +22,8 @@ from torch import Tensor
 from esrgan_video.colour import Colour
 from esrgan_video.engine import Upscaler
 from esrgan_video.engine.remembering import RememberingUpscaler
-from esrgan_video.reuse import Picture, RecentPictures, equal_planes
+from esrgan_video.reuse import Picture, RecentPictures, Result, equal_planes
+from esrgan_video.transfer import Transfer
 from esrgan_video.transform import at_final_size, filled_up, split_gamut
 from esrgan_video.vapoursynth.formats import Samples, colour_of
 
@@ -125,6 +126,7 @@ class _Stream:
         self._target = target
         self._place = place
         self._samples = Samples.of(video_format)
+        self._transfer = Transfer(upscaler.device)
         size = target.width * target.height * video_format.num_planes * video_format.bytes_per_sample
         recent = RecentPictures(_Source.shows_the_same, result_bytes=size)
         self._picture_of = recent.of if target.reuse else Picture
@@ -146,14 +148,14 @@ class _Stream:
         frames = frames[: self._place.frames - first]
         pictures = [self._picture_of(self._read(frame, first + k)) for k, frame in enumerate(frames)]
         with self._on_queue():
-            self._compute(list({id(picture): picture for picture in pictures if picture.planes is None}.values()))
+            self._compute(list({id(picture): picture for picture in pictures if picture.computed is None}.values()))
         size = self._target.width, self._target.height * self._place.batch
         tall = vs.core.create_video_frame(frames[0].format, *size)
         for index, plane in enumerate(tall):
             rows = torch.from_numpy(np.asarray(plane))
             height = len(rows) // self._place.batch
             for k, picture in enumerate(pictures):
-                rows[k * height : (k + 1) * height].copy_(picture.result[index])
+                rows[k * height : (k + 1) * height].copy_(picture.result.planes[index][0])
         return tall
 
     def _read(self, frame: Any, number: int) -> _Source:
@@ -167,8 +169,10 @@ class _Stream:
         rgb = torch.cat([self._rgb(picture.source) for picture in pictures])
         inside, beyond = (rgb, None) if self._samples.is_float_picture else split_gamut(rgb)
         # GPU libraries round differently for batches of different shape: keep one.
-        batch = inside if self._upscaler.device.type == "cpu" else filled_up(inside, self._place.batch)
+        on_cpu = self._upscaler.device.type == "cpu"
+        batch = inside if on_cpu else filled_up(inside, self._place.batch)
         large = self._upscaler(batch)  # (N or more, 3, sH, sW)
+        results = []
         for index, picture in enumerate(pictures):  # one by one: a result may be large
             one = slice(index, index + 1)
             result = at_final_size(
@@ -180,10 +184,13 @@ class _Stream:
                 color_fix=self._target.color_fix,
             )
             planes = self._samples.from_rgb(result, picture.source.colour)
-            picture.planes = tuple(plane.to("cpu", copy=True) for plane in planes)  # no views of a whole batch
+            # On a processor nothing is copied on the way, and no views of a whole batch are to stay.
+            results.append(tuple(plane[None].clone() if on_cpu else plane[None] for plane in planes))
+        for picture, arrived in zip(pictures, self._transfer.to_host(results, self._transfer.mark()), strict=True):
+            picture.computed = Result(tuple(torch.from_numpy(plane)[None] for plane in arrived))
 
     def _rgb(self, source: _Source) -> Tensor:
-        planes = [torch.from_numpy(plane).to(self._upscaler.device) for plane in source.planes]
+        planes = [self._transfer.to_device([plane])[0] for plane in source.planes]
         return self._samples.to_rgb(planes, source.colour)
 
     def _on_queue(self) -> contextlib.AbstractContextManager[object]:
