@@ -290,7 +290,7 @@ class PretendedGPU:
         import onnxruntime
 
         self.real, self.starts = onnxruntime, starts
-        self.SessionOptions = onnxruntime.SessionOptions
+        self.SessionOptions, self.RunOptions = onnxruntime.SessionOptions, onnxruntime.RunOptions
         self.asked: list[tuple[bytes, list[str]]] = []
 
     def get_available_providers(self) -> list[str]:
