@@ -7,19 +7,20 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGE_FOLDERS = ("plugin", "video", "gradio_app")
 
-NATIVE = "video/esrgan_video/engine/native"
-NATIVE_MODULE = "esrgan_video.engine.native._winograd"
+KERNEL = "video/esrgan_video/engine/native"
+CODES = "video/esrgan_video/colour/native"
+COMPILER_OPTIONS = ["-std=c++17", "-O3", "-g0", "-pthread"]
 
 
 class BuildNative(build_ext):
-    """Compile the float32 kernel; where that fails, say what will be missing and go on."""
+    """Compile the parts in C++; where that fails, say what will be missing and go on."""
 
     def build_extension(self, ext: Extension) -> None:
         """Compile `ext`."""
         try:
             super().build_extension(ext)
         except Exception:
-            self.warn("no C++ compiler that can build the float32 kernel: --exact will run in torch, and take longer")
+            self.warn(f"no C++ compiler that can build {ext.name}: torch will do its work, and take longer")
             raise  # the extension is optional: setuptools goes on without it
 
 
@@ -72,14 +73,23 @@ setup(
     cmdclass={"build_ext": BuildNative},
     ext_modules=[
         Extension(
-            NATIVE_MODULE,
-            sources=[f"{NATIVE}/{name}.cpp" for name in ("network", "kernel_avx512", "kernel_avx2", "kernel_portable")],
-            depends=[f"{NATIVE}/winograd.h", f"{NATIVE}/kernel.inl"],
-            extra_compile_args=["-std=c++17", "-O3", "-g0", "-ffp-contract=fast", "-Wno-psabi", "-pthread"],
+            "esrgan_video.engine.native._winograd",
+            sources=[f"{KERNEL}/{name}.cpp" for name in ("network", "kernel_avx512", "kernel_avx2", "kernel_portable")],
+            depends=[f"{KERNEL}/winograd.h", f"{KERNEL}/kernel.inl"],
+            extra_compile_args=[*COMPILER_OPTIONS, "-ffp-contract=fast", "-Wno-psabi"],
             extra_link_args=["-pthread"],
             language="c++",
             optional=True,
-        )
+        ),
+        Extension(
+            "esrgan_video.colour.native._codes",
+            sources=[f"{CODES}/codes.cpp"],
+            # Neither of the last two changes a value: loops with comparisons are vectorised only with them.
+            extra_compile_args=[*COMPILER_OPTIONS, "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"],
+            extra_link_args=["-pthread"],
+            language="c++",
+            optional=True,
+        ),
     ],
     install_requires=[
         "av>=19.0",

@@ -12,8 +12,7 @@ case $profile in
     *) echo "setup: unknown profile '$profile': use demo, app or test" >&2; exit 2 ;;
 esac
 
-native=video/esrgan_video/engine/native
-inputs=(setup.py constraints.txt "$native"/*.cpp "$native"/*.h "$native"/*.inl)
+inputs=(setup.py constraints.txt video/esrgan_video/{engine,colour}/native/*.cpp video/esrgan_video/engine/native/*.{h,inl})
 stamp=.venv/.ready-$profile
 if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(cat "${inputs[@]}" | cksum)" ]; then
     exit 0
@@ -51,7 +50,7 @@ if [ "$profile" = test ]; then
     install setuptools wheel cython numpy torch torchvision
 fi
 install --no-build-isolation-package basicsr --editable ".$extras"
-if ! compgen -G "$native/_winograd*.so" > /dev/null; then
+if ! compgen -G "video/esrgan_video/engine/native/_winograd*.so" > /dev/null; then
     echo "setup: no C++ compiler was found: all works, but --exact runs in torch and takes longer" >&2
 fi
 cat "${inputs[@]}" | cksum > "$stamp"

@@ -11,7 +11,18 @@ import torch
 
 from colour_reference import KR_KB, reference_from_rgb, reference_to_rgb
 from esrgan.errors import MediaError
-from esrgan_video.colour import Colour, Matrix, PixelLayout, convert, from_rgb, guess_matrix, resolve_colour, to_rgb
+from esrgan_video.colour import (
+    Colour,
+    Matrix,
+    PixelLayout,
+    convert,
+    from_rgb,
+    guess_matrix,
+    resolve_colour,
+    split_gamut,
+    to_rgb,
+)
+from esrgan_video.colour.native import codes as native_codes
 
 SUBSAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "440": (1, 2), "411": (4, 1), "410": (4, 4)}
 
@@ -29,6 +40,21 @@ def random_planes(layout: PixelLayout, height: int, width: int, seed: int = 0) -
 
 def tensors(planes: list[np.ndarray]) -> list[torch.Tensor]:
     return [torch.from_numpy(plane)[None] for plane in planes]
+
+
+@pytest.fixture
+def in_torch(monkeypatch):
+    monkeypatch.setattr(native_codes, "find_kernels", lambda: ())
+
+
+@pytest.fixture(params=["torch", "fastest kernel", "slowest kernel"])
+def way(request, monkeypatch):
+    """Each way to code values: in torch, and by the first and the last kernel of this processor."""
+    kernels = native_codes.find_kernels()
+    if request.param != "torch" and not kernels:
+        pytest.skip("the conversion was not compiled")
+    chosen = {"torch": (), "fastest kernel": kernels[:1], "slowest kernel": kernels[-1:]}[request.param]
+    monkeypatch.setattr(native_codes, "find_kernels", lambda: chosen)
 
 
 CASES = [
@@ -50,9 +76,14 @@ def test_rgb_equals_a_float64_reference(matrix, full_range, subsampling, bits, l
     np.testing.assert_allclose(rgb[0].numpy(), reference_to_rgb(planes, layout, colour), atol=2e-6)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("matrix", "full_range", "subsampling", "bits", "location"), CASES)
 @pytest.mark.parametrize(("height", "width"), [(8, 12), (7, 9), (1, 1), (1, 6), (5, 1)])
 def test_codes_equal_a_float64_reference(matrix, full_range, subsampling, bits, location, height, width):
+    assert_codes_equal(matrix, full_range, subsampling, bits, location, height, width)
+
+
+def assert_codes_equal(matrix, full_range, subsampling, bits, location, height, width):
     layout = yuv(subsampling, bits)
     colour = Colour(matrix=matrix, full_range=full_range, chroma_location=location)
     rgb = np.random.default_rng(1).uniform(-0.05, 1.05, (3, height, width)).astype(np.float32)
@@ -64,15 +95,17 @@ def test_codes_equal_a_float64_reference(matrix, full_range, subsampling, bits, 
         assert np.abs(plane[0].numpy().astype(np.float64) - reference).max() <= 0.5 + 2.0 ** (layout.bits - 21)
 
 
+@pytest.mark.usefixtures("in_torch")
 @pytest.mark.parametrize(("matrix", "full_range", "subsampling", "bits", "location"), CASES)
 @pytest.mark.parametrize("height", [64, 67, 97, 129])
 def test_codes_of_large_frames_that_are_converted_in_strips_equal_it_too(
     matrix, full_range, subsampling, bits, location, height, monkeypatch
 ):
     monkeypatch.setattr(convert, "_STRIP_PIXELS", 1)
-    test_codes_equal_a_float64_reference(matrix, full_range, subsampling, bits, location, height, 6)
+    assert_codes_equal(matrix, full_range, subsampling, bits, location, height, 6)
 
 
+@pytest.mark.usefixtures("in_torch")
 @pytest.mark.parametrize("subsampling", ["444", "420", "410"])
 def test_strips_do_not_shift_the_dither(subsampling, monkeypatch):
     layout, colour = yuv(subsampling), Colour(matrix=1, full_range=False, chroma_location=1)
@@ -83,6 +116,54 @@ def test_strips_do_not_shift_the_dither(subsampling, monkeypatch):
         assert torch.equal(plane, other)
 
 
+BAYER = np.array([[0]])
+for _ in range(3):
+    BAYER = np.block([[4 * BAYER, 4 * BAYER + 2], [4 * BAYER + 3, 4 * BAYER + 1]])
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("dither", [False, True])
+@pytest.mark.parametrize("scale", [None, (1, 1), (2, 4), (3, 5)])
+@pytest.mark.parametrize(("bits", "near"), [(8, 1e-3), (10, 1e-3), (12, 1e-3), (16, 0.03)])
+@pytest.mark.parametrize(("subsampling", "location"), [("420", 1), ("420", 3), ("422", 2), ("444", 0), ("410", 6)])
+def test_codes_are_the_nearest_ones_but_for_ties(subsampling, location, bits, near, scale, dither):
+    """The exact value, rounded; where it is `near` the middle between two codes, either of the two."""
+    layout, colour = yuv(subsampling, bits), Colour(matrix=9, full_range=False, chroma_location=location)
+    rows, columns = scale or (1, 1)
+    rgb = np.random.default_rng(4).uniform(-0.1, 1.1, (3, 35 * rows, 43 * columns)).astype(np.float32)
+    small = np.random.default_rng(5).uniform(-0.2, 1.2, (1, 3, 35, 43)).astype(np.float32)
+    beyond = None if scale is None else split_gamut(torch.from_numpy(small))[1]
+    exact = rgb.astype(np.float64)
+    if beyond is not None:
+        exact = exact.clip(0, 1) + beyond[0].numpy().astype(np.float64).repeat(rows, 1).repeat(columns, 2)
+    planes = from_rgb(torch.from_numpy(rgb)[None], layout, colour, beyond=beyond, dither=dither)
+    for plane, reference in zip(planes, reference_from_rgb(exact, layout, colour), strict=True):
+        tiles = [-(-side // 8) for side in reference.shape]
+        threshold = (np.tile(BAYER, tiles)[: reference.shape[0], : reference.shape[1]] + 0.5) / 64 - 0.5
+        value = (reference + threshold * dither).clip(0, layout.peak)
+        assert np.abs(plane[0].numpy() - value).max() <= 0.5 + near
+
+
+@pytest.mark.parametrize("dither", [False, True])
+def test_kernels_threads_and_batches_give_the_same_codes(dither, monkeypatch):
+    kernels = native_codes.find_kernels()
+    if not kernels:
+        pytest.skip("the conversion was not compiled")
+    layout, colour = yuv("420", 10), Colour(matrix=1, full_range=False, chroma_location=3)
+    rgb, threads = torch.rand(2, 3, 67, 45), torch.get_num_threads()
+    expected = from_rgb(rgb, layout, colour, dither=dither)
+    try:
+        for kernel, count in itertools.product(kernels, (1, 3)):
+            torch.set_num_threads(count)
+            monkeypatch.setattr(native_codes, "find_kernels", lambda kernel=kernel: (kernel,))
+            for index in range(2):
+                alone = from_rgb(rgb[index : index + 1], layout, colour, dither=dither)
+                assert all(torch.equal(one[0], both[index]) for one, both in zip(alone, expected, strict=True))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("matrix", [*KR_KB, 8])
@@ -127,6 +208,15 @@ def test_grey_is_three_equal_channels_and_comes_back():
     assert torch.equal(rgb[:, 0], rgb[:, 1])
     assert torch.equal(rgb[:, 0], rgb[:, 2])
     assert np.array_equal(from_rgb(rgb, layout, colour)[0][0].numpy(), planes[0])
+
+
+@pytest.mark.usefixtures("way")
+def test_not_a_number_is_black_in_luma_too():
+    layout, colour = yuv("444"), Colour(matrix=1, full_range=False)
+    rgb = torch.tensor([float("nan"), 0.5, 3e38, -3e38]).view(1, 1, 1, 4).repeat(1, 3, 1, 1)
+    for beyond in (None, torch.zeros(1, 3, 1, 4)):
+        luma = from_rgb(rgb.clone(), layout, colour, beyond=beyond)[0][0, 0]
+        assert luma.tolist() == ([16, 126, 255, 0] if beyond is None else [16, 126, 235, 16])
 
 
 def test_not_a_number_becomes_black_and_infinity_the_peak():

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from esrgan_video.alpha import enlarged, flat_areas, nearest_visible, spread_visible
 from esrgan_video.color_fix import match_low_frequencies
-from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
+from esrgan_video.colour import Colour, PixelLayout, from_rgb, restore_gamut, split_gamut, to_rgb
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
 from esrgan_video.container.frame import Plane
@@ -263,13 +262,15 @@ class FrameTransform:
         """The network's output at its final size, as code values."""
         size = (self.height, self.width)
         grey = source.layout.model == "grey"
-        rgb = at_final_size(large, inside, beyond, size, grey=grey, color_fix=self.color_fix, faces=faces)
+        rgb, rest = at_final_size(large, inside, beyond, size, grey=grey, color_fix=self.color_fix, faces=faces)
         if self.comparison is not None:
-            rgb = self.comparison(inside + beyond, rgb)
+            rgb = self.comparison(inside + beyond, rgb if rest is None else restore_gamut(rgb, rest))
+            rest = None
         return from_rgb(
             rgb,
             self.layout,
             self.colour,
+            beyond=rest,
             alpha=None if alpha is None else alpha[:, 0],
             dither=source.layout.bits > self.layout.bits,
         )
@@ -290,7 +291,7 @@ def at_final_size(
     grey: bool,
     color_fix: bool,
     faces: Sequence[RestoredFace] = (),
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """What becomes of the network's output for one picture, in every front end.
 
     Args:
@@ -304,7 +305,8 @@ def at_final_size(
         faces: what goes over it.
 
     Returns:
-        `(1, 3, *size)`; in 0..1 but for what `beyond` adds.
+        `(1, 3, *size)`, and what `restore_gamut` is still to do to it: `beyond`, or `None` where that is done or is not
+        to be. `from_rgb` does it on its way, for a pass over a large result takes time.
     """
     # Networks give channels-last memory; planes are what comes next.
     rgb = resize(large, *size).contiguous()
@@ -312,33 +314,10 @@ def at_final_size(
         rgb = match_low_frequencies(rgb, inside)
     for face in faces:
         face.paste(rgb, (inside.shape[-2], inside.shape[-1]))
-    if beyond is not None:
-        rgb = rgb.clamp_(0, 1)
-        # Most frames have nothing there. On a processor a pass over a large result takes time; other devices would have
-        # to be waited for.
-        if beyond.device.type != "cpu" or beyond.any():
-            add_enlarged(rgb, beyond)
-    return rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else rgb
-
-
-def split_gamut(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """`rgb` limited to 0..1, and what that took away.
-
-    Networks work on 0..1. Super-white, super-black and colours out of gamut go around them, so that they are in the
-    output as they were in the input: see `add_enlarged`.
-    """
-    inside = rgb.clamp(0, 1)
-    return inside, rgb - inside
-
-
-def add_enlarged(large: Tensor, small: Tensor) -> None:
-    """Add `small`, its pixels repeated, to `large` in place: `(1, C, H, W)` and `(1, C, h, w)`."""
-    (height, width), (rows, columns) = large.shape[-2:], small.shape[-2:]
-    if height % rows or width % columns:
-        large += F.interpolate(small, size=(height, width), mode="nearest-exact")
-    else:
-        blocks = large.view(1, -1, rows, height // rows, columns, width // columns)
-        blocks += small.unsqueeze(3).unsqueeze(5)
+    if not grey:
+        return rgb, beyond
+    rgb = rgb if beyond is None else restore_gamut(rgb, beyond)
+    return rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1), None
 
 
 def _is_full(group: FrameGroup, limit: int) -> bool:

@@ -63,7 +63,7 @@ def _downsample_last(full: Tensor, step: int, siting: float) -> Tensor:
     if step == 1:
         return full
     count = ceil(full.shape[-1] / step)
-    taps = _area_taps(step, siting * (step - 1))
+    taps = area_taps(step, siting)
     first, last = taps[0][0], taps[-1][0]
     end = (count - 1) * step + last + 1
     padded = _repeat_edges(full, -first, max(0, end - full.shape[-1]))
@@ -75,11 +75,16 @@ def _downsample_last(full: Tensor, step: int, siting: float) -> Tensor:
     return result
 
 
-def _area_taps(step: int, offset: float) -> list[tuple[int, float]]:
-    """Luma samples that a box of width `step` at `offset` covers, and how much of the box each one fills.
+def area_taps(step: int, siting: float) -> list[tuple[int, float]]:
+    """Luma samples that a box of width `step` around a chroma sample covers, and how much of the box each one fills.
 
-    Samples and `offset` are counted from the group's first sample; a sample covers half a unit on either side.
+    Samples are counted from the first one of the chroma sample's own; a sample covers half a unit on either side.
+
+    Args:
+        step: luma samples per chroma sample.
+        siting: place of the chroma sample, 0 at its first luma sample and 1 at its last.
     """
+    offset = siting * (step - 1)
     low, high = offset - step / 2, offset + step / 2
     covered = ((tap, min(high, tap + 0.5) - max(low, tap - 0.5)) for tap in range(floor(low), ceil(high) + 1))
     return [(tap, overlap / step) for tap, overlap in covered if overlap > 0]

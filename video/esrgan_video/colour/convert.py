@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from esrgan_video.colour.chroma import downsample, upsample
+from esrgan_video.colour.chroma import area_taps, downsample, upsample
 from esrgan_video.colour.description import Colour, Matrix
+from esrgan_video.colour.gamut import restore_gamut
 from esrgan_video.colour.layout import PixelLayout
+from esrgan_video.colour.native.codes import write_codes
 
 _STRIP_PIXELS = 262_144
 """Pixels that are converted to code values at once, on a processor."""
@@ -47,14 +49,24 @@ def to_rgb(planes: Sequence[Tensor], layout: PixelLayout, colour: Colour) -> Ten
 
 
 def from_rgb(
-    rgb: Tensor, layout: PixelLayout, colour: Colour, *, alpha: Tensor | None = None, dither: bool = False
+    rgb: Tensor,
+    layout: PixelLayout,
+    colour: Colour,
+    *,
+    beyond: Tensor | None = None,
+    alpha: Tensor | None = None,
+    dither: bool = False,
 ) -> tuple[Tensor, ...]:
     """Code values of RGB frames: the inverse of `to_rgb`, rounded to nearest and clamped to what `layout` holds.
+
+    Where the compiled part can do it, it does: values that lie in the middle between two codes, but for the last bits
+    of a float32, may get the other one of the two.
 
     Args:
         rgb: `(N, 3, H, W)` float32.
         layout: planes to make.
         colour: what their values are to mean.
+        beyond: `(N, 3, h, w)`, what `restore_gamut` is to do first. `rgb` may then be changed.
         alpha: `(N, H, W)` float32, 1 is opaque; by default all is. For layouts with an alpha plane, else ignored.
         dither: whether what lies between two codes becomes a fixed pattern of both (see `threshold_pattern`), so that
             the mean of a small area is kept: for sources of more bits than `layout` has.
@@ -63,11 +75,54 @@ def from_rgb(
         One tensor per plane, `(N, h, w)`, uint8 or uint16, on the same device, contiguous.
     """
     scale = _Scale.of(layout, colour, dither=dither)
-    planes = _joined([_colour_planes(*strip, layout, colour, scale) for strip in _strips(rgb, layout.chroma_y)])
+    planes = _compiled_planes(rgb, layout, colour, scale, beyond)
+    if planes is None:
+        rgb = rgb if beyond is None else restore_gamut(rgb, beyond)
+        planes = _joined([_colour_planes(*strip, layout, colour, scale) for strip in _strips(rgb, layout.chroma_y)])
     if layout.alpha:
         opaque = torch.full_like(planes[0], layout.peak)
         planes.append(opaque if alpha is None else scale.code_from_alpha(alpha))
     return tuple(planes)
+
+
+def _compiled_planes(
+    rgb: Tensor, layout: PixelLayout, colour: Colour, scale: _Scale, beyond: Tensor | None
+) -> list[Tensor] | None:
+    """The planes but for alpha, by the compiled part; `None` where it cannot make them."""
+    if layout.model == "rgb" or rgb.device.type != "cpu":
+        return None
+    height, width = rgb.shape[-2:]
+    shapes = layout.plane_shapes(height, width)[: layout.colour_planes]
+    planes = [torch.empty((len(rgb), *shape), dtype=scale.dtype) for shape in shapes]
+    spans = (scale.white - scale.black, scale.chroma_span, scale.chroma_span)
+    weights = [[weight * span for weight in row] for row, span in zip(_rows_of_matrix(colour), spans, strict=True)]
+    steps, siting = (layout.chroma_x, layout.chroma_y), colour.siting
+    for index, picture in enumerate(rgb):
+        done = write_codes(
+            picture,
+            [plane[index] for plane in planes],
+            weights=weights,
+            offsets=(scale.black, scale.middle, scale.middle),
+            peak=scale.peak,
+            black=scale.black,
+            taps=(area_taps(steps[0], siting[0]), area_taps(steps[1], siting[1])),
+            step=steps,
+            beyond=None if beyond is None else beyond[index],
+            thresholds=threshold_pattern(8, 8, rgb.device) if scale.dither else None,
+        )
+        if not done:
+            return None
+    return planes
+
+
+def _rows_of_matrix(colour: Colour) -> tuple[tuple[float, float, float], ...]:
+    """Weights of R, G and B in the three components."""
+    if colour.matrix == Matrix.YCGCO:
+        return (0.25, 0.5, 0.25), (-0.25, 0.5, -0.25), (0.5, 0.0, -0.5)
+    kr, kb = colour.kr_kb
+    kg = 1 - kr - kb
+    blue, red = 2 * (1 - kb), 2 * (1 - kr)
+    return (kr, kg, kb), (-kr / blue, -kg / blue, 0.5), (0.5, -kg / red, -kb / red)
 
 
 def _strips(rgb: Tensor, step: int) -> Iterator[tuple[Tensor, int, int]]:

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from esrgan_video.colour import Colour
+from esrgan_video.colour import Colour, split_gamut
 from esrgan_video.engine import Upscaler
 from esrgan_video.engine.remembering import RememberingUpscaler
 from esrgan_video.reuse import Picture, RecentPictures, Result, equal_planes
 from esrgan_video.transfer import Transfer
-from esrgan_video.transform import at_final_size, filled_up, split_gamut
+from esrgan_video.transform import at_final_size, filled_up
 from esrgan_video.vapoursynth.formats import Samples, colour_of
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class _Stream:
         results = []
         for index, picture in enumerate(pictures):  # one by one: a result may be large
             one = slice(index, index + 1)
-            result = at_final_size(
+            result, rest = at_final_size(
                 large[one],
                 inside[one],
                 None if beyond is None else beyond[one],
@@ -183,7 +183,7 @@ class _Stream:
                 grey=self._samples.model == "grey",
                 color_fix=self._target.color_fix,
             )
-            planes = self._samples.from_rgb(result, picture.source.colour)
+            planes = self._samples.from_rgb(result, picture.source.colour, rest)
             # On a processor nothing is copied on the way, and no views of a whole batch are to stay.
             results.append(tuple(plane[None].clone() if on_cpu else plane[None] for plane in planes))
         for picture, arrived in zip(pictures, self._transfer.to_host(results, self._transfer.mark()), strict=True):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from esrgan.errors import UsageError
-from esrgan_video.colour import Colour, PixelLayout, from_rgb, to_rgb
+from esrgan_video.colour import Colour, PixelLayout, from_rgb, restore_gamut, to_rgb
 from esrgan_video.colour.convert import rgb_from_yuv, yuv_from_rgb
 from esrgan_video.colour.description import Matrix
 
@@ -117,12 +117,16 @@ class Samples:
             return rgb_from_yuv(values[0], torch.stack(values[1:], 1), self.step, colour)
         return torch.stack(values, 1).expand(-1, 3, -1, -1)
 
-    def from_rgb(self, rgb: Tensor, colour: Colour) -> list[Tensor]:
-        """The planes of one frame, `(h, w)`, from `(1, 3, H, W)`; float ones as float32."""
+    def from_rgb(self, rgb: Tensor, colour: Colour, beyond: Tensor | None) -> list[Tensor]:
+        """The planes of one frame, `(h, w)`, from `(1, 3, H, W)`; float ones as float32.
+
+        Where `beyond` is given, `restore_gamut` is done first; `rgb` may be changed.
+        """
         if self.layout is not None:
-            made = from_rgb(rgb, self.layout, colour)
+            made = from_rgb(rgb, self.layout, colour, beyond=beyond)
             planes = [made[_RGB_AS_STORED.index(channel)] for channel in range(3)] if self.model == "rgb" else made
             return [plane[0] for plane in planes]
+        rgb = rgb if beyond is None else restore_gamut(rgb, beyond)
         if self.model == "yuv":
             luma, chroma = yuv_from_rgb(rgb, self.step, colour)
             return [luma[0], chroma[0, 0], chroma[0, 1]]
