@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
@@ -26,9 +27,10 @@ from clip_tools import (
     write_clip,
 )
 from esrgan.errors import UsageError
-from esrgan_video import OutputSize, upscale_video
+from esrgan_video import OutputSize, Upscaler, upscale_video
 from esrgan_video.container import EncoderOptions
 from esrgan_video.verify import verify_video
+from network_tools import random_rrdb
 
 FAST = EncoderOptions(preset="ultrafast")
 LOSSLESS = EncoderOptions(codec="ffv1")
@@ -74,6 +76,20 @@ def test_the_encoder_reorders_frames_and_none_is_lost(plain, tmp_path, nearest):
     stamps = [time for time, _ in packets(tmp_path / "out.mp4", 0)]
     assert not increasing(stamps)  # there are B-frames
     assert sorted(stamps) == times(tmp_path / "out.mp4") == times(plain)
+
+
+@pytest.mark.parametrize(
+    ("weights", "given", "searched"),
+    [(758_755, {}, 2), (16_697_987, {}, 6), (758_755, {"preset": "medium"}, 7), (758_755, {"codec": "hevc"}, None)],
+)
+def test_small_networks_get_the_faster_preset(weights, given, searched, tmp_path):
+    """x264 notes in its stream how well it searched: subme 2 is veryfast's, 6 fast's, 7 medium's."""
+    source = write_clip(tmp_path / "in.mkv", Clip(size=(32, 24), times=range(2)))
+    network = random_rrdb(num_feat=16, num_block=1, num_grow_ch=16)
+    network = replace(network, facts=replace(network.facts, parameters=weights))
+    run(source, tmp_path / "out.mkv", Upscaler(network), EncoderOptions(**given))
+    written = (tmp_path / "out.mkv").read_bytes()
+    assert re.findall(rb"x264 - core.* subme=(\d+)", written) == ([] if searched is None else [b"%d" % searched])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -186,7 +186,7 @@ def _add_video(group: Any) -> None:
         "--codec", help="h264, hevc, av1, vp9, ffv1, prores or an encoder's name (default: by container)"
     )
     group.add_argument("--crf", type=float, help="quality of the encoder, lower is better")
-    group.add_argument("--preset", help="speed preset of the encoder")
+    group.add_argument("--preset", help="speed preset of the encoder (h264: fast, and veryfast with small networks)")
     group.add_argument("--pix-fmt", "--pix_fmt", help="pixel format (default: the input's depth and sampling)")
     group.add_argument(
         "--encoder-option", action="append", default=[], metavar="KEY=VALUE", help="any option of the encoder"

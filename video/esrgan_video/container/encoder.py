@@ -50,7 +50,8 @@ class EncoderOptions:
     crf: float | None = None
     """Constant quality, lower is better; the scale is the encoder's own."""
     preset: str | None = None
-    """The encoder's name for a trade of speed against size."""
+    """The encoder's name for a trade of speed against size. By default libx264 gets `fast`, and with small networks,
+    beside which that would take a good part of the time, `veryfast`."""
     pix_fmt: str | None = None
     """FFmpeg's pixel format; by default the input's depth and chroma sampling, or the nearest that loses nothing."""
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -90,11 +91,14 @@ class _Defaults:
     quality: str | None = None
     worst: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    fast_network: Mapping[str, str] = field(default_factory=dict)
+    """What goes over `options` where the network is so fast that the encoder would hold it up."""
 
 
+_VERYFAST = {"preset": "veryfast"}
 _DEFAULTS = {
-    "libx264": _Defaults("crf", "18", 51, {"preset": "fast"}),
-    "libx264rgb": _Defaults("crf", "18", 51, {"preset": "fast"}),
+    "libx264": _Defaults("crf", "18", 51, {"preset": "fast"}, _VERYFAST),
+    "libx264rgb": _Defaults("crf", "18", 51, {"preset": "fast"}, _VERYFAST),
     "libx265": _Defaults("crf", "20", 51, {"preset": "medium", "x265-params": "log-level=error"}),
     "libsvtav1": _Defaults("crf", "24", 63, {"preset": "6"}),
     "libvpx-vp9": _Defaults("crf", "22", 63, {"deadline": "good", "cpu-used": "2", "row-mt": "1"}),
@@ -124,7 +128,12 @@ _RATE_CONTROL = frozenset({"b", "cq", "crf", "global_quality", "lossless", "qp",
 
 
 def plan_encoder(
-    options: EncoderOptions, container: ContainerFormat, info: VideoInfo, *, keeps_lines: bool = False
+    options: EncoderOptions,
+    container: ContainerFormat,
+    info: VideoInfo,
+    *,
+    keeps_lines: bool = False,
+    fast_network: bool = False,
 ) -> EncoderPlan:
     """Settle encoder, pixel format, colour and options.
 
@@ -133,6 +142,7 @@ def plan_encoder(
         container: of the output.
         info: the input.
         keeps_lines: whether a line of the output is one of the input, so that fields stay fields.
+        fast_network: whether the frames are made so fast that the usual presets would take a share of the time.
 
     Raises:
         UsageError: an encoder, pixel format or option that does not exist; the message lists those that do.
@@ -156,7 +166,14 @@ def plan_encoder(
         pix_fmt=pix_fmt,
         layout=layout,
         colour=colour,
-        options=_encoder_options(options, codec, info, is_interlaced=field_order in _X264_FIELDS, alpha=layout.alpha),
+        options=_encoder_options(
+            options,
+            codec,
+            info,
+            is_interlaced=field_order in _X264_FIELDS,
+            alpha=layout.alpha,
+            fast_network=fast_network,
+        ),
         field_order=field_order,
     )
 
@@ -215,11 +232,11 @@ def _find_encoder(name: str) -> Codec:
 
 
 def _encoder_options(
-    options: EncoderOptions, codec: Codec, info: VideoInfo, *, is_interlaced: bool, alpha: bool
+    options: EncoderOptions, codec: Codec, info: VideoInfo, *, is_interlaced: bool, alpha: bool, fast_network: bool
 ) -> dict[str, str]:
     known = _known_options(codec)
     defaults = _DEFAULTS.get(codec.name, _Defaults())
-    chosen = dict(defaults.options)
+    chosen = {**defaults.options, **(defaults.fast_network if fast_network else {})}
     quality_option = defaults.quality_option or ("crf" if "crf" in known else None)
     if options.crf is not None:
         if quality_option is None:
