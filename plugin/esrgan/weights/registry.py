@@ -1,4 +1,4 @@
-"""Weights that are known by name: a pair is installed with the package, the others are downloaded once."""
+"""Weights that are known by name: a few are installed with the package, the others are downloaded once."""
 
 from __future__ import annotations
 
@@ -82,6 +82,21 @@ _ENTRIES = (
         description="the small network for noisy and compressed video and photographs; installed with the package",
         scale=4,
         file="rrdb-lite-x4-real.safetensors",
+        licence=_OWN_LICENCE,
+    ),
+    ModelEntry(
+        name="rrdb-standard-x4-psnr",
+        description="three times as large as the default network, for clean pictures; installed with the package",
+        scale=4,
+        file="rrdb-standard-x4-psnr.safetensors",
+        licence=_OWN_LICENCE,
+        gan="rrdb-standard-x4-gan",
+    ),
+    ModelEntry(
+        name="rrdb-standard-x4-gan",
+        description="rrdb-standard-x4-psnr after adversarial training: sharper; installed with the package",
+        scale=4,
+        file="rrdb-standard-x4-gan.safetensors",
         licence=_OWN_LICENCE,
     ),
     _published(
