@@ -190,5 +190,7 @@ def test_a_failing_compiler_does_not_fail_the_build(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert "--exact will run in torch" in run.stdout + run.stderr
+    said = run.stdout + run.stderr
+    for module in ("engine.native._winograd", "colour.native._codes"):
+        assert f"no C++ compiler that can build esrgan_video.{module}: torch will do its work" in said
     assert not list(tmp_path.rglob("*.so"))
