@@ -1,4 +1,5 @@
-"""Make the pictures of the shipped networks: `docs/before_after.png`, `lite_pair.png` and `lite_real.png`.
+"""Make the pictures of the shipped networks: `docs/before_after.png`, `lite_pair.png`, `standard_pair.png` and
+`lite_real.png`.
 
 The photographs come with scikit-image: NASA's portrait of Eileen Collins (public domain), a cat by Stéfan van der Walt
 and a cup of coffee by Rachel Michetti (both CC0).
@@ -53,15 +54,16 @@ def main() -> None:
         (data.chelsea(), (140, 80, 300, 240)),
         (data.coffee(), (240, 60, 400, 220)),
     ]
-    blends = {alpha: Upscaler(load_blend("default", alpha=alpha)) for alpha in (0.5, 1.0)}
-    columns = [
-        Column("bicubic", [enlarged(*row, Image.Resampling.BICUBIC) for row in rows]),
-        Column("PSNR: alpha 0", [upscaled(*row, psnr) for row in rows]),
-        Column("alpha 0.5", [upscaled(*row, blends[0.5]) for row in rows]),
-        Column("GAN: alpha 1", [upscaled(*row, blends[1.0]) for row in rows]),
-        Column("photograph", [photograph(*row) for row in rows]),
-    ]
-    sheet(columns).save(DOCS / "lite_pair.png", optimize=True)
+    for name, file in (("default", "lite_pair.png"), ("rrdb-standard-x4-psnr", "standard_pair.png")):
+        blends = {alpha: Upscaler(load_blend(name, alpha=alpha)) for alpha in (0.0, 0.5, 1.0)}
+        columns = [
+            Column("bicubic", [enlarged(*row, Image.Resampling.BICUBIC) for row in rows]),
+            Column("PSNR: alpha 0", [upscaled(*row, blends[0.0]) for row in rows]),
+            Column("alpha 0.5", [upscaled(*row, blends[0.5]) for row in rows]),
+            Column("GAN: alpha 1", [upscaled(*row, blends[1.0]) for row in rows]),
+            Column("photograph", [photograph(*row) for row in rows]),
+        ]
+        sheet(columns).save(DOCS / file, optimize=True)
 
     real = Upscaler(load_network("rrdb-lite-x4-real"))
     frames = [(encoded(reduced(pixels)), box) for pixels, box in rows]
