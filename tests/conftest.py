@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,3 +27,17 @@ def assets() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real inputs: {folder} does not exist (set ESRGAN_ASSETS)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def basicsr_archs() -> SimpleNamespace:
+    """BasicSR's own `RRDBNet` and `SRVGGNetCompact`, and its `BaseModel`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # basicsr uses names that its own dependencies have deprecated
+        from esrgan.training.compat import patch_torchvision
+
+        patch_torchvision()
+        from basicsr.archs.rrdbnet_arch import RRDBNet
+        from basicsr.archs.srvgg_arch import SRVGGNetCompact
+        from basicsr.models.base_model import BaseModel
+    return SimpleNamespace(RRDBNet=RRDBNet, SRVGGNetCompact=SRVGGNetCompact, BaseModel=BaseModel)

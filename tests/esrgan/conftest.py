@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,20 +40,6 @@ def image() -> Callable[..., Tensor]:
         return torch.rand((1, channels, height, width), generator=torch.Generator().manual_seed(1))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def basicsr_archs() -> SimpleNamespace:
-    """BasicSR's own `RRDBNet` and `SRVGGNetCompact`, and its `BaseModel`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # basicsr uses names that its own dependencies have deprecated
-        from esrgan.training.compat import patch_torchvision
-
-        patch_torchvision()
-        from basicsr.archs.rrdbnet_arch import RRDBNet
-        from basicsr.archs.srvgg_arch import SRVGGNetCompact
-        from basicsr.models.base_model import BaseModel
-    return SimpleNamespace(RRDBNet=RRDBNet, SRVGGNetCompact=SRVGGNetCompact, BaseModel=BaseModel)
 
 
 @pytest.fixture(scope="session")
