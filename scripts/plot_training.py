@@ -48,13 +48,15 @@ def main() -> None:
     ]
     figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.2), layout="constrained", squeeze=False)
     for axis, (source, key, title) in zip(axes[0], panels, strict=True):
-        for run, curves in found.items():
+        for number, curves in enumerate(found.values()):
             if points := curves[source].get(key):
-                axis.plot(*zip(*points, strict=True), linewidth=1, marker="o" if source else None, ms=3, label=run)
+                marker = "o" if source else None
+                axis.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1, marker=marker, ms=3)
         axis.set(xlabel="iteration", title=title)
         axis.title.set_fontsize(10)
     if len(found) > 1:
-        axes[0][-1].legend(fontsize=8)
+        handles = [plt.Line2D([], [], color=f"C{number}", label=run) for number, run in enumerate(found)]
+        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=len(found))
     figure.savefig(given.output, dpi=110)
 
 
