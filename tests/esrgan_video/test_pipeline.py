@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from math import floor
+from pathlib import Path
 
 import av
 import numpy as np
@@ -29,6 +32,7 @@ from clip_tools import (
 from esrgan.errors import UsageError
 from esrgan_video import OutputSize, Upscaler, upscale_video
 from esrgan_video.container import EncoderOptions
+from esrgan_video.container.scheduling import ordinary_priority
 from esrgan_video.verify import verify_video
 from network_tools import random_rrdb
 
@@ -385,6 +389,24 @@ def test_a_video_shorter_than_the_encoders_lookahead(tmp_path, nearest):
             target = tmp_path / f"{number}{suffix}"
             run(source, target, nearest, EncoderOptions(codec="hevc"))
             assert times(target) == times(source)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the scheduling of single threads")
+def test_an_encoder_leaves_no_thread_in_real_time(tmp_path):
+    """SVT-AV1 asks for it, and gets it as root: then nothing else would be computed beside it."""
+
+    def policies():
+        return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+    with av.open(tmp_path / "out.mkv", "w") as container:
+        stream = container.add_stream("libsvtav1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        with ordinary_priority():
+            stream.codec_context.open()
+            if os.geteuid() == 0:
+                assert os.SCHED_FIFO in policies()
+        assert not policies() & {os.SCHED_FIFO, os.SCHED_RR}
+        container.mux([*stream.encode(av.VideoFrame(64, 64, "yuv420p")), *stream.encode(None)])
 
 
 def test_webm_of_ten_bits_is_av1(tmp_path, nearest):

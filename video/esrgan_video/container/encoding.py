@@ -14,6 +14,7 @@ from esrgan_video.container.formats import reason
 from esrgan_video.container.frame import Frame, tag, to_av
 from esrgan_video.container.geometry import scaled_sample_aspect_ratio
 from esrgan_video.container.info import VideoInfo
+from esrgan_video.container.scheduling import ordinary_priority
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -81,7 +82,8 @@ class OutputVideo:
         if self.plan.encoder == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # its log goes to the terminal; there is no other switch
         try:
-            context.open()
+            with ordinary_priority():
+                context.open()
         except av.error.FFmpegError as error:
             raise UsageError(self._refusal(error)) from error
         if context.options:
