@@ -43,6 +43,26 @@ def test_the_function_stays(seeded, scale, sizes):
     assert (found - expected).norm() < 1e-6 * expected.norm()  # one float32 division behind the trunk
 
 
+@pytest.mark.parametrize(("old", "new"), [(4, 2), (4, 1), (2, 1), (8, 4), (8, 2)])
+@pytest.mark.parametrize("sizes", [{}, SIZES[-1]])
+def test_a_smaller_scale_begins_as_the_old_network_of_averaged_pixels(seeded, old, new, sizes):
+    unshuffle = {8: 1, 4: 1, 2: 2}[old]
+    loaded = network_from_state_dict(seeded(RRDBNet(scale=old, unshuffle=unshuffle, **SMALL), 1))
+    small = grown(loaded, {**sizes, "scale": new})
+    assert (small.facts.scale, small.facts.config["unshuffle"]) == (new, unshuffle * old // new)
+    image = torch.rand(1, 3, 16, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    averaged = torch.nn.functional.avg_pool2d(image, old // new)
+    expected, found = loaded.network.double()(averaged), small.network.double()(image)
+    assert expected.std() > 1e-3
+    assert (found - expected).norm() < 1e-6 * expected.norm()
+
+
+@pytest.mark.parametrize("scale", [0, 3, 8, -2])
+def test_a_scale_that_pixel_unshuffle_cannot_give_is_refused(small, scale):
+    with pytest.raises(UsageError, match=f"a network of scale 4 cannot get scale {scale}, only 1, 2, 4"):
+        grown(small, {"scale": scale})
+
+
 def test_every_weight_learns_within_two_steps(small):
     network = grown(small, SIZES[-1]).network.train().requires_grad_(True)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}

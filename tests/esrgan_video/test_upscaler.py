@@ -195,6 +195,17 @@ def test_the_trunk_and_the_last_convolution_stay_in_float32():
     assert seen == {"trunk": torch.float32, "last": torch.float32, "hr": torch.bfloat16}
 
 
+@pytest.mark.parametrize(
+    ("has_it", "dtype", "said"), [(False, "bfloat16", 1), (True, "bfloat16", 0), (False, "auto", 0)]
+)
+def test_bfloat16_in_software_is_done_but_said(has_it, dtype, said, monkeypatch, caplog):
+    monkeypatch.setattr("esrgan_video.engine.precision.multiplies_bfloat16", lambda: has_it)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: has_it)
+    upscaler = Upscaler(wrap(small_rrdb()), EngineOptions(device="cpu", backend="torch", dtype=dtype))
+    assert upscaler.precision == ("float32" if dtype == "auto" else "bfloat16")
+    assert caplog.text.count("this processor has no bfloat16") == said
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (0, 3, 8, 8), (1, 3, 0, 8)])
 def test_batches_of_another_shape_are_refused_with_the_shape(shape):
     with pytest.raises(UsageError, match="got"):

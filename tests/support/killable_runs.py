@@ -83,6 +83,7 @@ def _run(
     file_limit: int | None = None,
     batch: int = 4,
     faces: dict[str, Any] | None = None,
+    slow: float | None = None,
     **options: Any,
 ) -> int:
     """One run, in the child.
@@ -97,8 +98,10 @@ def _run(
         file_limit: bytes that a file may have: what stands in for a full disk.
         batch: frames in one.
         faces: for `face_tools.stand_in`: faces are restored.
+        slow: seconds that a frame must take to be kept before its segment is whole, however large it is.
         **options: for `VideoOptions`.
     """
+    import math
     import resource
     import time
 
@@ -108,6 +111,7 @@ def _run(
     from esrgan.errors import EsrganError, one_line
     from esrgan_video import VideoOptions, upscale_video
     from esrgan_video.container import EncoderOptions
+    from esrgan_video.segments import shelf
 
     torch.set_num_threads(1)
 
@@ -122,6 +126,8 @@ def _run(
             time.sleep(delay)
             return F.interpolate(frames, scale_factor=2.0, mode="nearest")
 
+    if slow is not None:
+        shelf._SLOW, shelf._BYTES_A_SECOND, shelf._SPARE = slow, math.inf, 0
     if die_at_write is not None:
         _die_at(die_at_write)
     if die_in_file is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,8 +49,17 @@ class FrameTarget(Protocol):
         """Set when no part is missing."""
         ...
 
+    @property
+    def kept_frames(self) -> int:
+        """Frames of unfinished parts that an earlier run computed."""
+        ...
+
+    def kept(self, index: int, sources: Iterator[Frame]) -> Iterator[Frame]:
+        """The first frames of part `index` as an earlier run computed them; uses up as many of `sources`."""
+        ...
+
     def write(self, index: int, frames: Iterable[Frame]) -> None:
-        """Write part `index`."""
+        """Write part `index`, the frames that are kept included."""
         ...
 
     def complete(self, frames: int, damaged_packets: int) -> None:
@@ -80,7 +89,13 @@ class WholeTarget:
     """None."""
     completion: Completion | None = None
     """Set when all is written."""
+    kept_frames: int = 0
+    """None."""
     _written: int = 0
+
+    def kept(self, _index: int, _sources: Iterator[Frame]) -> Iterator[Frame]:
+        """None."""
+        return iter(())
 
     def write(self, _index: int, frames: Iterable[Frame]) -> None:
         """Write all frames."""
@@ -136,6 +151,15 @@ class StoredTarget[Store: SegmentStore]:
     def completion(self) -> Completion | None:
         """Set when no part is missing."""
         return self._store.completion
+
+    @property
+    def kept_frames(self) -> int:
+        """None, unless a subclass keeps them."""
+        return 0
+
+    def kept(self, _index: int, _sources: Iterator[Frame]) -> Iterator[Frame]:
+        """None, unless a subclass keeps them."""
+        return iter(())
 
     def complete(self, frames: int, damaged_packets: int) -> None:
         """Say that no part is missing, and that all together have `frames` frames."""

@@ -123,7 +123,7 @@ def upscale_video(
             transform = frame_transform(
                 reader, (width, height), output.layout, output.colour, options, remembering or upscaler, faces
             )
-            resumed = sum(part.frames for part in output.finished.values())
+            resumed = output.kept_frames + sum(part.frames for part in output.finished.values())
             with _Reporter(reader, resumed, tiles, progress, watch) as reporter:
                 if output.completion is None:
                     _make(reader, transform, output, reporter)
@@ -174,7 +174,7 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
     Frames of parts that are there already are decoded too: only the whole row of them tells the times of the rest.
     """
 
-    def encode(groups: Iterator[tuple[int, UpscaledGroup]]) -> None:
+    def encode(groups: Iterator[tuple[int, UpscaledGroup | _KeptFrame]]) -> None:
         for index, members in groupby(groups, key=itemgetter(0)):
             output.write(index, (frame for _, group in members for frame in group.frames()))
 
@@ -185,6 +185,9 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
             if index in output.finished:
                 decoded += _pass_over(part, output.finished[index], transform)
                 continue
+            for frame in output.kept(index, _passed_over(part, transform)):
+                decoded += 1
+                sink.put((index, _KeptFrame(frame)))
             for group in transform.groups(part):
                 decoded += len(group)
                 upscaled = transform(group)
@@ -194,16 +197,29 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
     output.complete(decoded, reader.damaged_packets)
 
 
+@dataclass(frozen=True)
+class _KeptFrame:
+    """A frame that an earlier run computed, on its way to the encoder."""
+
+    frame: Frame
+
+    def frames(self) -> Iterator[Frame]:
+        yield self.frame
+
+
+def _passed_over(frames: Iterator[Frame], transform: FrameTransform) -> Iterator[Frame]:
+    for frame in frames:
+        transform.pass_over(frame)
+        yield frame
+
+
 def _pass_over(frames: Iterator[Frame], segment: Segment, transform: FrameTransform) -> int:
     """Use up the frames of a finished segment; returns their number.
 
     Raises:
         MediaError: they are not those that the segment was made of.
     """
-    times = []
-    for frame in frames:
-        times.append(frame.pts)
-        transform.pass_over(frame)
+    times = [frame.pts for frame in _passed_over(frames, transform)]
     if (len(times), times[0], times[-1]) != (segment.frames, segment.first, segment.last):
         raise MediaError(
             f"frames {segment.frames}, {segment.first} to {segment.last}, of an earlier run are now {len(times)}, "

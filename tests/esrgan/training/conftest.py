@@ -169,3 +169,9 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def bfloat16_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let bfloat16 be computed in software where the processor has none: the networks of tests are tiny."""
+    monkeypatch.setattr("esrgan.training.models.step_model.multiplies_bfloat16", lambda: True)

@@ -129,6 +129,7 @@ def test_long_gradients_are_clipped_to_the_norm_asked_for(build):
     torch.testing.assert_close(gradients(clipped.net_g), expected / expected.norm() * 1e-3, rtol=1e-3, atol=0)
 
 
+@pytest.mark.usefixtures("bfloat16_anywhere")
 def test_bfloat16_is_used_for_the_network_and_nothing_else(build):
     model = build(precision="bfloat16", ema_decay=0.5)
     seen = []
@@ -141,6 +142,20 @@ def test_bfloat16_is_used_for_the_network_and_nothing_else(build):
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
+@pytest.mark.parametrize(("has_it", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_without_bfloat16_in_the_processor_float32_is_used_and_said_once(build, monkeypatch, caplog, has_it, dtype):
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: has_it)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
+    model = build(precision="bfloat16")
+    seen = []
+    model.net_g.conv_body.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    run(model, [0, 0])
+    assert seen == [dtype] * 2
+    said = [record.getMessage() for record in caplog.records if "no bfloat16" in record.getMessage()]
+    assert len(said) == (not has_it)
+
+
+@pytest.mark.usefixtures("bfloat16_anywhere")
 def test_bfloat16_learns_what_float32_learns(build):
     fast = {"type": "Adam", "lr": 0.02}
     logs = {name: run(build(precision=name, optim_g=dict(fast)), [0] * 12) for name in ("float32", "bfloat16")}

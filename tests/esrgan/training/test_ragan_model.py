@@ -325,6 +325,7 @@ def test_the_content_losses_may_be_left_out(build):
     assert gradients(model.net_g).norm() > 0
 
 
+@pytest.mark.usefixtures("bfloat16_anywhere")
 def test_spectral_norm_and_bfloat16_train(build):
     model = build(discriminator=UNET, double=False, precision="bfloat16", ema_decay=0.9, perceptual_opt=None)
     seen = []

@@ -38,9 +38,10 @@ def add_parsers(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> No
         "grow", parents=parents, help="make a larger RRDBNet that gives the same pictures, to train on from there"
     )
     grow.add_argument("weights", help="weights file or name of the smaller network")
-    grow.add_argument("--num-feat", type=int, required=True, help="features of the trunk")
-    grow.add_argument("--num-block", type=int, required=True, help="number of RRDBs")
-    grow.add_argument("--num-grow-ch", type=int, required=True, help="growth of the dense blocks")
+    grow.add_argument("--num-feat", type=int, help="features of the trunk (as they are)")
+    grow.add_argument("--num-block", type=int, help="number of RRDBs (as it is)")
+    grow.add_argument("--num-grow-ch", type=int, help="growth of the dense blocks (as it is)")
+    grow.add_argument("--scale", type=int, help="a smaller one, by pixel-unshuffle, to train for (as it is)")
     grow.add_argument("--seed", type=int, default=0, help="of the new channels' weights (0)")
     _add_output(grow)
     grow.set_defaults(run=_grow)
@@ -106,6 +107,7 @@ def _grow(given: argparse.Namespace) -> int:
         num_feat=given.num_feat,
         num_block=given.num_block,
         num_grow_ch=given.num_grow_ch,
+        scale=given.scale,
         generator=torch.Generator().manual_seed(given.seed),
     )
     _save(grown, given)

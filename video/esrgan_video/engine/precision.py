@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from esrgan.archs.rrdbnet import RRDBNet
+from esrgan.processor import multiplies_bfloat16
 from esrgan.weights import LoadedNetwork
 from esrgan_video.engine.options import DType
 
@@ -41,7 +42,10 @@ def cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 def choose_dtype(wanted: DType, loaded: LoadedNetwork, device: torch.device) -> torch.dtype:
     """The precision to run in; `auto` is decided by `fast_dtype` and, if that is not float32, by a probe."""
     if wanted != "auto":
-        return TORCH_DTYPES[wanted]
+        dtype = TORCH_DTYPES[wanted]
+        if device.type == "cpu" and dtype == torch.bfloat16 and not multiplies_bfloat16():
+            _log.warning("this processor has no bfloat16: in software it is far slower than float32")
+        return dtype
     dtype = fast_dtype(device)
     if dtype == torch.float32 or not is_supported(loaded, dtype):
         return torch.float32

@@ -10,7 +10,7 @@ from esrgan_video.segments.job import Job
 from esrgan_video.segments.journal import Completion, Journal
 from esrgan_video.segments.length import cut, usual_segment_frames
 from esrgan_video.segments.packets import Segment
-from esrgan_video.segments.store import SegmentStore, folder_for, opened_store, unfinished_job
+from esrgan_video.segments.store import SegmentStore, UnfinishedJob, folder_for, opened_store, unfinished_job
 
 __all__ = [
     "Completion",
@@ -19,6 +19,7 @@ __all__ = [
     "Journal",
     "Segment",
     "SegmentStore",
+    "UnfinishedJob",
     "cut",
     "folder_for",
     "input_facts",

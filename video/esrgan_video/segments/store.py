@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from esrgan_video.segments.joining import joined
 from esrgan_video.segments.journal import Completion, Journal, sync_folder
 from esrgan_video.segments.lock import locked
 from esrgan_video.segments.packets import Segment, checksum_of, write_segment
+from esrgan_video.segments.shelf import FrameShelf
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _JOURNAL, _LOCK = "journal.jsonl", "lock"
-_OURS = (_JOURNAL, "journal.new", "*.segment", "*.part")
+_OURS = (_JOURNAL, "journal.new", "*.segment", "*.frames", "*.part")
 """What a store puts into its folder, beside the lock."""
 
 
@@ -61,10 +63,9 @@ def opened_store[S: SegmentStore](
         try:
             yield store
         except BaseException as error:
-            if store.segments:
-                error.add_note(
-                    f"{store.frames} finished frames are kept in {folder}: the same command goes on from there"
-                )
+            kept = store.frames + store.shelved
+            if kept:
+                error.add_note(f"{kept} finished frames are kept in {folder}: the same command goes on from there")
             raise
 
 
@@ -80,10 +81,14 @@ class SegmentStore:
         self._journal = journal
         for stale in folder.glob("*.part"):
             stale.unlink()
+        for path, index in _shelf_files(folder):
+            if index in journal.segments:  # the run ended between two steps of `add`
+                path.unlink()
         for segment in list(journal.segments.values()):
             if not self.holds(segment):
                 _log.warning("%s: part %d is damaged or gone: it is made again", target, segment.index)
                 journal.remove(segment.index)
+        self._shelves = _shelves(folder, journal)
 
     @property
     def job(self) -> Job:
@@ -111,6 +116,17 @@ class SegmentStore:
         return self._journal.frames
 
     @property
+    def shelved(self) -> int:
+        """Frames of unfinished segments on their shelves."""
+        return sum(map(len, self._shelves.values()))
+
+    def shelf(self, index: int) -> FrameShelf:
+        """Where the frames of segment `index` may be until it is finished."""
+        if index not in self._shelves:
+            self._shelves[index] = FrameShelf(self._shelf_path(index))
+        return self._shelves[index]
+
+    @property
     def end(self) -> int:
         """Moment at which the last finished frame ends, in the video's time base."""
         return max(segment.end for segment in self.segments.values())
@@ -135,6 +151,9 @@ class SegmentStore:
                 temporary.unlink(missing_ok=True)
             sync_folder(self._folder)
         self.record(segment)
+        shelf = self._shelves.pop(index, None)
+        if shelf:
+            shelf.drop()
 
     def holds(self, segment: Segment) -> bool:
         """Whether a recorded segment is on the disk, whole."""
@@ -169,35 +188,63 @@ class SegmentStore:
         """Remove all segments: the output is whole under its name."""
         _clear(self._folder)
         self._journal.segments.clear()
+        self._shelves.clear()
 
     def leave(self) -> None:
         """Remove what is of no use to a later run."""
         self.scratch.unlink(missing_ok=True)
-        if not self.segments:
+        if not self.segments and not self.shelved:
             _clear(self._folder)
 
     def _path(self, index: int) -> Path:
         return self._folder / f"{index:06d}.segment"
 
+    def _shelf_path(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.frames"
 
-def unfinished_job(target: Path) -> Journal | None:
+
+def _shelf_files(folder: Path) -> list[tuple[Path, int]]:
+    """Files of shelves, each with the place of its segment."""
+    return [(path, int(path.stem)) for path in folder.glob("*.frames") if path.stem.isdecimal()]
+
+
+def _shelves(folder: Path, journal: Journal) -> dict[int, FrameShelf]:
+    """The shelves of segments that are not finished, by their place."""
+    return {index: FrameShelf(path) for path, index in _shelf_files(folder) if index not in journal.segments}
+
+
+@dataclass(frozen=True)
+class UnfinishedJob:
+    """What an earlier run has left."""
+
+    job: Job
+    """What it was about."""
+    frames: int
+    """Frames that are done."""
+
+
+def unfinished_job(target: Path) -> UnfinishedJob | None:
     """What an earlier run of `target` has left, without touching it.
 
     Raises:
         MediaError: it cannot be read.
     """
+    folder = folder_for(target)
     try:
-        journal = Journal.load(folder_for(target) / _JOURNAL, mend=False)
+        journal = Journal.load(folder / _JOURNAL, mend=False)
     except OSError as error:
         raise MediaError(f"cannot read what is left of {target}: {error.strerror or error}") from error
-    return journal if journal is not None and journal.segments else None
+    if journal is None:
+        return None
+    frames = journal.frames + sum(map(len, _shelves(folder, journal).values()))
+    return UnfinishedJob(journal.job, frames) if frames else None
 
 
 def _journal(folder: Path, wanted: Job, target: Path, *, restart: bool) -> Journal:
     """The journal to go on with."""
     path = folder / _JOURNAL
     journal = None if restart else Journal.load(path, mend=True)
-    if journal is None or not journal.segments:
+    if journal is None or not (journal.segments or any(_shelves(folder, journal).values())):
         _clear(folder)
         return Journal.start(path, wanted)
     changes = journal.job.changes(wanted.facts)

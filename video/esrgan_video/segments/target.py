@@ -20,15 +20,40 @@ class VideoTarget(StoredTarget[SegmentStore]):
     """A video file that is joined from closed segments.
 
     Opening tries out the encoder and the file's header, so that what cannot work fails before the first frame.
+
+    Args:
+        plan: of the video.
+        store: of its segments.
+        keeps_frames: whether frames that were slow to compute are kept until their segment is whole: a later run must
+            be able to go on in the middle of a segment.
     """
 
-    def __init__(self, plan: VideoPlan, store: SegmentStore) -> None:
+    def __init__(self, plan: VideoPlan, store: SegmentStore, *, keeps_frames: bool) -> None:
+        self._keeps_frames = keeps_frames
         self._plan = plan.with_threads(store.job.threads)
         encoder = self._plan.video.plan
         dropped = tuple(str(stream) for stream in self._plan.streams.dropped)
         super().__init__(store, layout=encoder.layout, colour=encoder.colour, dropped=dropped)
         with self._plan.muxer(store.scratch):
             pass
+
+    @property
+    def kept_frames(self) -> int:
+        """Frames of unfinished segments that an earlier run computed."""
+        return self._store.shelved if self._keeps_frames else 0
+
+    def kept(self, index: int, sources: Iterator[Frame]) -> Iterator[Frame]:
+        """The first frames of a segment, where an earlier run computed them.
+
+        Raises:
+            MediaError: see `FrameShelf.frames`.
+        """
+        video = self._plan.video
+        if not self._keeps_frames:
+            return iter(())
+        return self._store.shelf(index).frames(
+            sources, layout=self.layout, colour=self.colour, width=video.width, height=video.height
+        )
 
     def write(self, index: int, frames: Iterable[Frame]) -> None:
         """Encode a segment and store it.
@@ -37,7 +62,8 @@ class VideoTarget(StoredTarget[SegmentStore]):
             MediaError: the encoder fails, or the disk is full.
         """
         encoder = VideoEncoder(self._plan.video)
-        self._store.add(index, encoder.extradata, encoder.packets(frames))
+        kept = self._store.shelf(index).keeping(frames) if self._keeps_frames else frames
+        self._store.add(index, encoder.extradata, encoder.packets(kept))
 
     def finish(self) -> Completion:
         """Join the segments in the file and, when it has its name, remove them.
@@ -66,4 +92,5 @@ def open_video_target(
     """
     plan = plan_video(path, reader, size, options, upscaler)
     with opened_store(path, plan.job, restart=options.restart, make=SegmentStore) as store:
-        yield VideoTarget(plan, store)
+        # Faces are followed from the first frame of a segment on.
+        yield VideoTarget(plan, store, keeps_frames=options.faces is None)

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from esrgan.errors import TrainingDiverged, UsageError
+from esrgan.processor import multiplies_bfloat16
 from esrgan.training.models.averaging import update_average
 from esrgan.training.models.guard import MOST_IN_A_ROW, StepGuard
 from esrgan.training.models.health import complaints
@@ -73,6 +74,10 @@ class StepModel(StoredModel):
         options = self.step_options
         if options.precision == "float16" and self.device.type != "cuda":
             raise UsageError("train:precision: float16 needs a CUDA device; use bfloat16 or float32 on the CPU")
+        self._autocast_dtype = _AUTOCAST[options.precision]
+        if self._autocast_dtype == torch.bfloat16 and self.device.type == "cpu" and not multiplies_bfloat16():
+            _log.warning("train:precision: this processor has no bfloat16, in software it is far slower; using float32")
+            self._autocast_dtype = None
         super().init_training_settings()
         if self.ema_decay > 0:
             self._arrange(self.net_g_ema)
@@ -153,8 +158,8 @@ class StepModel(StoredModel):
                 yield Part(*tensors)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Run networks in the precision of the options."""
-        dtype = _AUTOCAST[self.step_options.precision]
+        """Run networks in the precision of the options; float32 where a processor has no bfloat16."""
+        dtype = self._autocast_dtype
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def generate(self, lq: Tensor) -> Tensor:
