@@ -239,9 +239,12 @@ def test_what_overflows_in_half_precision_is_computed_again_in_float32(backend, 
         network.conv_first.weight *= 1e6
         network.conv_last.weight *= 1e-6
     images = torch.rand(2, 3, 8, 8)
-    result = engine(loaded(network, 4), backend, "float16")(images)
-    torch.testing.assert_close(result.double(), reference(network, images), rtol=1e-4, atol=1e-4)
-    assert "not finite in float16: computed again in float32" in caplog.text
+    upscaler = engine(loaded(network, 4), backend, "float16")
+    # OpenVINO computes in float32 what a processor has no float16 for.
+    overflows = not upscaler._backend(images).isfinite().all()
+    assert overflows or backend == "openvino"
+    torch.testing.assert_close(upscaler(images).double(), reference(network, images), rtol=1e-4, atol=1e-4)
+    assert ("not finite in float16: computed again in float32" in caplog.text) == overflows
 
 
 @pytest.mark.parametrize("backend", COMPILED)

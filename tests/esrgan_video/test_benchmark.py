@@ -86,7 +86,7 @@ def test_the_last_line_has_what_an_issue_needs(weights, capsys):
     call = ["benchmark", "-n", str(weights), "--size", "16x16", "--seconds", "0.05", "--progress", "none"]
     assert main(call) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    for part in ("esrgan ", "tiny.pth", "16x16", "engine ", "end to end ", "first frame ", " dB", processor_name()):
+    for part in ("esrgan ", "tiny.pth", "16x16", "engine ", "end to end ", "first frame ", "probe ", processor_name()):
         assert part in line
     assert f"torch {torch.__version__.split('+')[0]}" in line
 

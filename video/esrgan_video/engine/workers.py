@@ -14,9 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-_TASK_PIXELS = 4_096
-"""Input pixels under which pictures stay together: smaller passes are slower."""
-
 
 class Workers:
     """Threads for the pictures of a pass. The caller's own number of torch threads stays as it is.
@@ -31,17 +28,16 @@ class Workers:
         self._lock = threading.Lock()
 
     def __call__(self, work: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """`work` on `images`, `(N, C, H, W)`, in parts that are put together in their order.
+        """`work` on each of `images`, `(N, C, H, W)`, and the results put together in their order.
 
-        `work` must give each picture the same result whatever it shares its part with.
+        Small pictures go alone too: without AVX-512 torch rounds differently by how many there are at once.
         """
-        results = self.each(work, self._parts(images))
+        results = self.each(work, torch.split(images, 1))
         return results[0] if len(results) == 1 else torch.cat(results)
 
     def fill(self, work: Callable[[Tensor, Tensor], None], images: Tensor, result: Tensor) -> None:
         """The same for `work` that writes what becomes of its images into its part of `result`, `(N, ...)`."""
-        parts = self._parts(images)
-        self.each(work, parts, torch.split(result, len(parts[0])))
+        self.each(work, torch.split(images, 1), torch.split(result, 1))
 
     def each[T](self, work: Callable[..., T], *parts: Sequence[object]) -> list[T]:
         """`work(*arguments)` with the first, the second ... of all `parts`, on all threads; the results in order."""
@@ -51,11 +47,6 @@ class Workers:
                 return work(*part)
 
         return list(self._pool(min(len(parts[0]), self.threads)).map(infer, *parts))
-
-    def _parts(self, images: Tensor) -> Sequence[Tensor]:
-        share = -(-len(images) // self.threads)
-        together = max(1, min(share, round(_TASK_PIXELS / (images.shape[-2] * images.shape[-1]))))
-        return torch.split(images, together)
 
     def _pool(self, count: int) -> ThreadPoolExecutor:
         with self._lock:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from esrgan.errors import MissingExtraError, UsageError
+from esrgan.processor import multiplies_int8
 from esrgan.weights import LoadedNetwork
 from esrgan_video.engine.backends.compiled import (
     HOST,
@@ -155,6 +156,10 @@ def build(loaded: LoadedNetwork, options: EngineOptions, config: OpenVINOConfig)
 
     if options.dtype == "int8":
         check_int8(loaded)
+        if config.device == "CPU" and not multiplies_int8():
+            raise UsageError(
+                "dtype int8 needs a processor with VNNI or AMX: on this one its sums overflow, and float32 is faster"
+            )
         return OpenVINOBackend(
             loaded, precision="int8", config=config, threads=options.threads, calibration=options.calibration
         )
