@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from esrgan.archs.rrdbnet import RRDBNet
+from esrgan.processor import multiplies_bfloat16, multiplies_int8
 from esrgan.weights import load_network
 from esrgan_video.benchmark.work import flops_per_pixel, matrix_peak
 from esrgan_video.cli.benchmark import parse_size
@@ -469,11 +470,17 @@ def plot(rows: list[dict[str, Any]], record: dict[str, Any], file: Path) -> None
     figure.savefig(file)
 
 
+def runnable() -> list[str]:
+    """The peers that this processor computes itself: in software, bfloat16 takes minutes, and int8 is refused."""
+    able = {"bfloat16": multiplies_bfloat16(), "int8": multiplies_int8()}
+    return [name for name, (_, precision, _) in PEERS.items() if able.get(precision, True)]
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=runnable())
     parser.add_argument("--add", action="store_true", help="go on with the rounds in the output")
     parser.add_argument("-o", "--output", type=Path, default=Path("peers.json"))
     parser.add_argument("--plot", type=Path)

@@ -170,7 +170,7 @@ def test_an_interrupted_pass_in_openvino_is_cancelled_and_the_next_one_is_whole(
 
 
 def test_an_interrupted_pass_in_onnxruntime_is_terminated_and_the_next_one_is_whole():
-    images = torch.rand(1, 3, 192, 192)
+    images = torch.rand(1, 3, 384, 384)
     upscaler = engine(loaded(RRDBNet(num_feat=32, num_block=4), 4), "onnxruntime")
     before, session, ends = upscaler(images), upscaler._backend._session, []
 
