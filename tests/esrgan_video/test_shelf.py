@@ -106,6 +106,16 @@ def test_fast_networks_keep_no_frames(runs, source, undisturbed, tmp_path):
     check_equal(target, undisturbed)
 
 
+def test_fast_frames_behind_slow_ones_do_not_cost_these(runs, source, undisturbed, tmp_path):
+    target = tmp_path / "out.mp4"
+    end_early(runs, source, target, batches=7)
+    left = unfinished_job(target).frames
+    end_early(runs, source, target, batches=4, slow=5)
+    assert unfinished_job(target).frames == left > 0
+    assert runs.run(source, target, **HOW)["resumed"] == left
+    check_equal(target, undisturbed)
+
+
 @pytest.mark.parametrize("harm", ["cut", "changed"])
 def test_of_a_damaged_file_the_whole_frames_are_used(harm, runs, source, undisturbed, tmp_path):
     target = tmp_path / "out.mp4"

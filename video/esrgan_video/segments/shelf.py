@@ -47,8 +47,8 @@ class _Place:
 class FrameShelf:
     """Frames of one unfinished segment, in a file: a later run encodes them and computes only those behind them.
 
-    It is an insurance and no more. Without it the segment is made from its first frame on, so whatever goes wrong with
-    the file, the file is dropped and the work goes on. Fast networks have none.
+    It is an insurance and no more. Without it the segment is made from its first frame on, so if the file cannot be
+    written it is dropped, and the work goes on. Fast networks have none.
 
     Args:
         path: of the file; it need not exist. The clock that tells slow frames from fast ones runs from here on.
@@ -126,7 +126,11 @@ class FrameShelf:
             self._path.unlink(missing_ok=True)
 
     def _keep(self, frame: Frame, seconds: float) -> None:
-        """Put a frame that took `seconds` on the shelf, or drop the shelf."""
+        """Put a frame on the shelf.
+
+        Where the frames so far took less than is worth it, `seconds` each, or the disk is short, no more are kept.
+        Those that are there stay: a still in the middle of a slow video must not cost what came before.
+        """
         size = sum(plane.nbytes for plane in frame.planes)
         try:
             self._keeps = (
@@ -135,11 +139,10 @@ class FrameShelf:
             )
             if self._keeps:
                 self._append(frame, size)
-                return
         except OSError as error:
             self._keeps = False
+            self.drop()
             _log.warning("%s: frames are not kept until their part is whole (%s)", self._path, error.strerror or error)
-        self.drop()
 
     def _append(self, frame: Frame, size: int) -> None:
         planes = [np.ascontiguousarray(plane) for plane in frame.planes]
