@@ -183,7 +183,11 @@ def test_a_fused_adam_is_the_default(build):
         ({"precision": "float16"}, "float16 needs a CUDA device"),
         ({"accumulate": 0}, "train:accumulate must be at least 1, got 0"),
         ({"clip_grad_norm": -1.0}, "train:clip_grad_norm must be a number above 0, got -1.0"),
-        ({"optim_g": {"type": "Sgdd", "lr": 1.0}}, "optimiser type must be Adam or AdamW, got 'Sgdd'"),
+        (
+            {"optim_g": {"type": "Muon", "lr": 1e-3, "momentum": 1.0}},
+            "train: Muon: momentum must be at least 0 and under",
+        ),
+        ({"optim_g": {"type": "Sgdd", "lr": 1.0}}, "optimiser type must be one of Adam, AdamW, Muon, got 'Sgdd'"),
     ],
 )
 def test_impossible_options_are_refused(build, train, message):
@@ -194,10 +198,13 @@ def test_impossible_options_are_refused(build, train, message):
 # Steps that are not finite
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    "optimiser", [{"type": "Adam"}, {"type": "Adam", "fused": False}, {"type": "Muon"}], ids=["fused", "plain", "muon"]
+)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(build, poison, fused):
-    model = build(ema_decay=0.9, optim_g={"type": "Adam", "lr": 1e-3, "fused": fused})
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(build, poison, optimiser):
+    network = {**NETWORK, "num_feat": 16, "num_grow_ch": 8}
+    model = build(network=network, ema_decay=0.9, optim_g={"lr": 1e-3, **optimiser})
     run(model, [0, 1])
     before = weights(model.net_g), copy.deepcopy(model.optimizer_g.state_dict()["state"])
     bad = batch(2)
@@ -245,8 +252,11 @@ def test_ten_in_a_row_stop_the_run_and_name_the_last_checkpoint(build, tmp_path)
     assert model.get_current_log()["skipped_steps"] == 19
 
 
-def test_a_step_never_waits_for_the_device_to_read_a_value(build, monkeypatch):
-    model = build(ema_decay=0.9, precision="bfloat16", clip_grad_norm=1.0)
+@pytest.mark.parametrize("optimiser", ["Adam", "Muon"])
+def test_a_step_never_waits_for_the_device_to_read_a_value(build, monkeypatch, optimiser):
+    network = {**NETWORK, "num_feat": 16, "num_grow_ch": 8}
+    optim_g = {"type": optimiser, "lr": 1e-3}
+    model = build(network=network, ema_decay=0.9, precision="bfloat16", clip_grad_norm=1.0, optim_g=optim_g)
     run(model, [0])
     monkeypatch.setattr(type(model), "_stop_if_diverged", lambda *_: None)  # on a GPU at every tenth step only
     model.feed_data(batch(1))
@@ -358,9 +368,15 @@ def test_a_missing_file_is_a_mistake_of_the_call(build, tmp_path):
         build(path={"pretrain_network_g": str(tmp_path / "none.pth")})
 
 
+@pytest.mark.parametrize("optimiser", ["Adam", "Muon"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(build, tmp_path, precision):
-    options = {"ema_decay": 0.9, "precision": precision}
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(build, tmp_path, precision, optimiser):
+    options = {
+        "ema_decay": 0.9,
+        "precision": precision,
+        "optim_g": {"type": optimiser, "lr": 1e-3},
+        "network": {**NETWORK, "num_feat": 16, "num_grow_ch": 8},
+    }
     whole = build(**options)
     expected = run(whole, range(6))
     first = build(**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +19,7 @@ from esrgan.processor import multiplies_bfloat16
 from esrgan.training.models.averaging import update_average
 from esrgan.training.models.guard import MOST_IN_A_ROW, StepGuard
 from esrgan.training.models.health import complaints
+from esrgan.training.models.muon import Muon
 from esrgan.training.models.step_options import Precision, StepOptions
 from esrgan.training.models.stored_model import StoredModel
 
@@ -34,7 +35,8 @@ _NO_SYNC_OF_BUFFERS: dict[str, Any] = (
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else {"broadcast_buffers": False}  # its name in older releases of torch
 )
-_OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+_FUSED = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {**_FUSED, "Muon": Muon}
 
 
 class Part(NamedTuple):
@@ -110,10 +112,15 @@ class StepModel(StoredModel):
         return net
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> Optimizer:
-        """An optimiser by name; fused unless the options say otherwise."""
+        """An optimiser by name; one of torch's is fused unless the options say otherwise."""
         if optim_type not in _OPTIMIZERS:
-            raise UsageError(f"train: optimiser type must be {' or '.join(_OPTIMIZERS)}, got {optim_type!r}")
-        optimizer: Optimizer = _OPTIMIZERS[optim_type](params, lr, **{"fused": True, **kwargs})
+            raise UsageError(f"train: optimiser type must be one of {', '.join(_OPTIMIZERS)}, got {optim_type!r}")
+        if optim_type in _FUSED:
+            kwargs = {"fused": True, **kwargs}
+        try:
+            optimizer = _OPTIMIZERS[optim_type](params, lr, **kwargs)
+        except ValueError as error:  # a number out of range
+            raise UsageError(f"train: {error}") from error
         optimizer.register_load_state_dict_post_hook(arrange_state)
         return optimizer
 

@@ -131,11 +131,13 @@ def _check_train(train: TrainOptions, problems: Problems) -> None:
     import torch
     from basicsr.models import lr_scheduler
 
+    from esrgan.training.models.muon import Muon
+
     for name, loss in train.losses.items():
         if loss is not None:
             path = ("train", name)
             _check_call(find("loss", loss.type, path, problems), loss, path, problems)
-    optimisers = _classes(torch.optim, torch.optim.Optimizer)
+    optimisers = {**_classes(torch.optim, torch.optim.Optimizer), "Muon": Muon}  # torch's own takes no convolutions
     for name, optimiser in train.optimisers.items():
         _check_named(optimiser, optimisers, ("train", name), problems, given=("params",))
     if train.scheduler is not None:

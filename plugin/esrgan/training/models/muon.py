@@ -1,0 +1,159 @@
+"""Muon: momentum whose steps are orthogonal matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the Newton-Schulz iteration, chosen by Jordan et al. for the steepest slope at zero."""
+_ITERATIONS = 5
+_FEWEST = 8
+"""Weights with fewer inputs or outputs than this have too few directions: Adam steps them."""
+
+
+class Muon(Optimizer):
+    """Muon for the weights of convolutions, Adam for biases, other vectors, and layers to and from images.
+
+    A weight `(O, I, h, w)` is taken as the matrix `(O, I * h * w)`. Its step is the momentum with all singular values
+    near 1, times 0.2 √max(O, I h w), so that it is as long as a step of Adam's (Liu et al. 2025, arXiv:2502.16982,
+    section 2.2): learning rates of Adam can be kept, and three times as much is often better.
+
+    Weights of one shape are computed together, and in float32, since not every processor has bfloat16.
+
+    Args:
+        params: tensors; not groups of them.
+        lr: learning rate of both, unless `adam_lr` is given.
+        momentum: of the average of gradients, as of Nesterov.
+        adam_lr: learning rate of what Adam steps.
+        betas: of Adam.
+        eps: of Adam.
+
+    Raises:
+        ValueError: a number out of range, or no tensors.
+    """
+
+    _step_supports_amp_scaling = True
+    """As fused optimisers do, `step` reads `found_inf` on the device, so that nothing waits for it."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 1e-3,
+        *,
+        momentum: float = 0.9,
+        adam_lr: float | None = None,
+        betas: Sequence[float] = (0.9, 0.99),
+        eps: float = 1e-8,
+    ) -> None:
+        for name, rate in (("lr", lr), ("adam_lr", adam_lr)):
+            if rate is not None and not (rate >= 0 and math.isfinite(rate)):
+                raise ValueError(f"Muon: {name} must be a number of at least 0, got {rate}")
+        for name, value in (("momentum", momentum), ("betas", betas[0]), ("betas", betas[1])):
+            if not 0 <= value < 1:
+                raise ValueError(f"Muon: {name} must be at least 0 and under 1, got {value}")
+        tensors = list(params)
+        if not tensors:
+            raise ValueError("Muon: there is nothing to train")
+        matrices = [tensor for tensor in tensors if _is_matrix(tensor)]
+        others = [tensor for tensor in tensors if not _is_matrix(tensor)]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "orthogonal": True},
+            {"params": others, "orthogonal": False, "lr": lr if adam_lr is None else adam_lr},
+        ]
+        defaults = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps}
+        super().__init__([group for group in groups if group["params"]], defaults)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take a step, unless the attribute `found_inf`, a scalar on the device, is there and is not 0."""
+        if closure is not None:
+            raise ValueError("Muon: a closure is not supported")
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        bad = None if found_inf is None else found_inf > 0
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if group["orthogonal"]:
+                self._step_matrices(parameters, group, bad)
+            else:
+                self._step_others(parameters, group, bad)
+        return None
+
+    def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any], bad: Tensor | None) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in parameters:
+            by_shape.setdefault(parameter.shape, []).append(parameter)
+        for shape, alike in by_shape.items():
+            momentum = [self._state(parameter, "momentum") for parameter in alike]
+            gradients = torch.stack([parameter.grad.flatten(1) for parameter in alike if parameter.grad is not None])
+            averages = torch.stack([each.flatten(1) for each in momentum]).lerp(gradients, 1 - group["momentum"])
+            steps = orthogonal(gradients.lerp(averages, group["momentum"]))  # (count, O, I * h * w)
+            length = group["lr"] * 0.2 * math.sqrt(max(steps.shape[1:]))
+            new = torch.stack([parameter.flatten(1) for parameter in alike]) - length * steps
+            _replace([*momentum, *alike], [each.reshape(shape) for each in (*averages, *new)], bad)
+
+    def _step_others(self, parameters: list[Tensor], group: dict[str, Any], bad: Tensor | None) -> None:
+        """Adam (Kingma & Ba 2015, algorithm 1)."""
+        beta1, beta2 = group["betas"]
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            first, second = self._state(parameter, "exp_avg"), self._state(parameter, "exp_avg_sq")
+            count = self._state(parameter, "step", scalar=True)
+            new_count = count + 1
+            new_first = first.lerp(gradient, 1 - beta1)
+            new_second = second.lerp(gradient.square(), 1 - beta2)
+            root = (new_second / (1 - beta2**new_count)).sqrt_().add_(group["eps"])
+            step = new_first / (1 - beta1**new_count) / root
+            _replace(
+                [first, second, count, parameter],
+                [new_first, new_second, new_count, parameter - group["lr"] * step],
+                bad,
+            )
+
+    def _state(self, parameter: Tensor, name: str, *, scalar: bool = False) -> Tensor:
+        state: dict[str, Tensor] = self.state[parameter]
+        if name not in state:
+            state[name] = parameter.new_zeros(()) if scalar else torch.zeros_like(parameter)
+        return state[name]
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Each matrix U S Vᵀ as nearly U Vᵀ: singular values come out between about 0.7 and 1.2, or at 0 if they were.
+
+    Args:
+        matrices: `(N, rows, columns)`, floating-point.
+
+    Returns:
+        The same shape and type.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)  # no singular value is over 1 then
+    a, b, c = _QUINTIC
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    result: Tensor = x.mT if tall else x
+    return result
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return tensor.ndim >= 2 and min(tensor.shape[:2]) >= _FEWEST
+
+
+def _replace(old: list[Tensor], new: list[Tensor], bad: Tensor | None) -> None:
+    """Overwrite `old` by `new`, unless `bad`."""
+    for before, after in zip(old, new, strict=True):
+        before.copy_(after if bad is None else torch.where(bad, before, after))
