@@ -11,7 +11,7 @@ demo:  ## upscale the clip that comes with the project
 	@echo "the clip, four times as large: demo_output/demo_x4.mp4"
 
 test: lint  ## check the code and run all tests
-	@.venv/bin/pytest
+	@.venv/bin/pytest -n 2 --dist loadfile
 
 upscale:  ## upscale your own file: make upscale IN=clip.mkv OUT=large.mkv
 	@scripts/setup.sh demo

@@ -44,6 +44,7 @@ EXTRAS["dev"] = [
     "playwright>=1.65",
     "pytest>=9",
     "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
     "ruff>=0.17",
     "scikit-image>=0.26",
     "types-PyYAML",

@@ -13,20 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.weights import network_from_state_dict
 from esrgan_video import EngineOptions, Upscaler
 from esrgan_video.benchmark.work import flops_per_pixel
 from machine import describe_machine
+from short_run import train
 
 SIZES = (
     *("16/20/8", "24/8/12", "32/4/16", "48/1/24"),  # as much computing as the lite network, about
@@ -35,25 +33,17 @@ SIZES = (
 _ROUNDS = 5
 
 
-def train(size: str, options: Path, iterations: int, batch: int, folder: Path) -> dict[str, Any]:
+def train_size(size: str, options: Path, iterations: int, batch: int) -> dict[str, Any]:
     """Train one size; its last scores and the time of a step."""
     features, blocks, growth = map(int, size.split("/"))
-    described = yaml.safe_load(options.read_text())
-    name = f"size_{features}_{blocks}_{growth}"
-    described["name"] = name
-    described["network_g"] |= {"num_feat": features, "num_block": blocks, "num_grow_ch": growth}
-    described["datasets"]["train"]["batch_size_per_gpu"] = batch
-    described["path"]["pretrain_network_g"] = None
-    described["train"] |= {"total_iter": iterations, "warmup_iter": iterations // 20, "ema_decay": 0.99}
-    described["train"]["scheduler"] |= {"periods": [iterations], "restart_weights": [1]}
-    described["val"]["val_freq"] = iterations
-    described["logger"] |= {"save_checkpoint_freq": 100, "print_freq": 100}
-    changed = folder / f"{name}.yml"
-    changed.write_text(yaml.safe_dump(described))
-    command = [str(Path(sys.executable).with_name("basicsr")), "train", "-opt", str(changed), "--auto_resume"]
-    subprocess.run(command, check=True)
-    scores = (Path("experiments") / name / "scores.jsonl").read_text().splitlines()
-    return {key: value for key, value in json.loads(scores[-1]).items() if "_" in key}
+    changes = {
+        "network_g:num_feat": features,
+        "network_g:num_block": blocks,
+        "network_g:num_grow_ch": growth,
+        "datasets:train:batch_size_per_gpu": batch,
+    }
+    scores = train(options, f"size_{features}_{blocks}_{growth}", changes, iterations)[-1]
+    return {key: value for key, value in scores.items() if "_" in key}
 
 
 def cost(size: str) -> dict[str, float]:
@@ -123,7 +113,7 @@ def main() -> None:
     record |= {"machine": describe_machine(), "iterations": given.iterations, "batch": given.batch}
     for size in given.sizes:
         if size not in record["sizes"]:
-            scores = train(size, given.options, given.iterations, given.batch, given.output.absolute().parent)
+            scores = train_size(size, given.options, given.iterations, given.batch)
             record["sizes"][size] = scores | cost(size)
             given.output.write_text(json.dumps(record, indent=1))
     rows = dict(sorted(record["sizes"].items(), key=lambda item: item[1]["flops"]))

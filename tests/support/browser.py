@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,11 @@ def find_chromium() -> Path:
     Raises:
         LookupError: there is none; the message says why.
     """
+    with (Path(tempfile.gettempdir()) / "esrgan_tests_chromium.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes, and apt-get refuses a second at once
+        if _installed() is None:
+            _install()
     found = _installed()
-    if found is None:
-        _install()
-        found = _installed()
     if found is None:
         raise LookupError("no Chromium: apt-get could not install the package chromium")
     return found
