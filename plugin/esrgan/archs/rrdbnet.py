@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from esrgan.archs.dense_training import dense_residual
+
 RESIDUAL_SCALE = 0.2
 """β of the paper (section 3.1): the residuals are scaled before they join the main path."""
 
@@ -53,6 +55,8 @@ class ResidualDenseBlock(nn.Module):
     `plus=True` is the block of ESRGAN+ (Rakotonirina & Rasoanaivo 2020): a 1x1 convolution of the
     input joins the second layer, and the second layer joins the fourth.
 
+    In training mode it can be differentiated once, and keeps a third of the memory (`dense_training.py`).
+
     Shape: `(N, num_feat, H, W)` -> `(N, num_feat, H, W)`.
     """
 
@@ -68,6 +72,13 @@ class ResidualDenseBlock(nn.Module):
     def residual(self, x: Tensor) -> Tensor:
         """The block without its skip connection: the term that β scales."""
         x = x.to(_conv_dtype(self.conv1))
+        layers = (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5)
+        # A layer that was wrapped or given a parametrisation does more than its weight says.
+        plain = self.conv1x1 is None and all(type(layer) is nn.Conv2d for layer in layers)
+        if self.training and torch.is_grad_enabled() and plain:
+            weights = [layer.weight.to(x.dtype) for layer in layers]
+            biases = [layer.bias.to(x.dtype) for layer in layers if layer.bias is not None]
+            return dense_residual(x, weights, biases, NEGATIVE_SLOPE)
         x1 = F.leaky_relu(self.conv1(x), NEGATIVE_SLOPE, inplace=True)  # (N, G, H, W), as are x2, x3 and x4
         x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), NEGATIVE_SLOPE, inplace=True)
         if self.conv1x1 is not None:
