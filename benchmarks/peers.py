@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from esrgan.archs.rrdbnet import RRDBNet
-from esrgan.processor import multiplies_bfloat16, multiplies_int8
+from esrgan.processor import multiplies_bfloat16
 from esrgan.weights import load_network
 from esrgan_video.benchmark.work import flops_per_pixel, matrix_peak
 from esrgan_video.cli.benchmark import parse_size
@@ -471,9 +471,9 @@ def plot(rows: list[dict[str, Any]], record: dict[str, Any], file: Path) -> None
 
 
 def runnable() -> list[str]:
-    """The peers that this processor computes itself: in software, bfloat16 takes minutes, and int8 is refused."""
-    able = {"bfloat16": multiplies_bfloat16(), "int8": multiplies_int8()}
-    return [name for name, (_, precision, _) in PEERS.items() if able.get(precision, True)]
+    """The peers that this processor computes itself: in software, bfloat16 takes minutes."""
+    able = multiplies_bfloat16()
+    return [name for name, (_, precision, _) in PEERS.items() if able or precision != "bfloat16"]
 
 
 def main() -> None:

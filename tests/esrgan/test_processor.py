@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from esrgan.processor import multiplies_bfloat16, multiplies_int8
+from esrgan.processor import multiplies_bfloat16
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -25,12 +25,3 @@ def test_bfloat16_is_known_by_the_processors_instructions():
 def test_a_torch_without_onednn_has_none(monkeypatch):
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
     assert not multiplies_bfloat16()
-
-
-@pytest.mark.skipif(not _CPUINFO.exists(), reason="only Linux lists what the processor can do there")
-def test_8_bits_need_vnni_or_amx():
-    text = _CPUINFO.read_text()
-    if "GenuineIntel" not in text and "AuthenticAMD" not in text:
-        pytest.skip("not an x86 processor")
-    has_them = not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(text.split())
-    assert multiplies_int8() == has_them

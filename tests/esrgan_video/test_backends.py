@@ -3,10 +3,8 @@
 import copy
 import ctypes
 import os
-import signal
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+from ctrl_c import press_ctrl_c
 from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import UsageError
@@ -128,6 +127,15 @@ def test_the_shipped_weights_keep_each_precisions_bound(backend, dtype, bound, s
     assert psnr(upscaler(images), expected) > bound
 
 
+def test_openvino_computes_in_float32_what_the_processor_has_no_float16_for(shipped, caplog):
+    openvino = pytest.importorskip("openvino")
+    if "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has float16")
+    network, images, expected = shipped
+    assert psnr(engine(network, "openvino", "float16")(images), expected) > 120
+    assert "no float16 on this processor" in caplog.text
+
+
 @pytest.mark.parametrize("backend", COMPILED)
 def test_automatic_precision_keeps_50_db(backend, shipped):
     network, images, expected = shipped
@@ -179,7 +187,7 @@ def test_an_interrupted_pass_in_onnxruntime_is_terminated_and_the_next_one_is_wh
 
         @staticmethod
         def run(*given):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            press_ctrl_c()
             try:
                 result = session.run(*given)
             except Exception as error:

@@ -13,7 +13,6 @@ from clip_tools import Clip, write_clip
 from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import UsageError
-from esrgan.processor import multiplies_int8
 from esrgan.weights import LoadedNetwork, load_network
 from esrgan_video import EngineOptions, Upscaler, VideoOptions
 from esrgan_video.cli.main import main
@@ -21,15 +20,13 @@ from esrgan_video.container import TimeRange
 from esrgan_video.engine.precision import probe_picture
 from esrgan_video.export.int8 import calibrate
 from esrgan_video.sampling import sample_image, sample_video
-from network_tools import loaded, needs_int8, small_rrdb
+from network_tools import loaded, small_rrdb
 
 for package in ("onnx", "openvino"):
     pytest.importorskip(package, reason=f"the package {package} is not installed")
 
 
 def int8(network: LoadedNetwork, frames: torch.Tensor, **options) -> Upscaler:
-    if not multiplies_int8():
-        pytest.skip(needs_int8.kwargs["reason"])
     calibration = calibrate(network, frames)
     return Upscaler(
         network, EngineOptions(backend="openvino", dtype="int8", calibration=calibration, threads=1, **options)
@@ -118,7 +115,6 @@ def test_a_grey_network_takes_each_channel_for_itself():
     assert (result - expected).square().mean().sqrt() < 0.02 * expected.std()
 
 
-@needs_int8
 def test_what_is_said_of_the_precision_is_what_it_is():
     network = random_network()
     images = [torch.rand(3, 20, 30), torch.rand(3, 16, 16)]
@@ -183,7 +179,6 @@ def test_it_is_refused_without_frames_and_by_other_backends():
             EngineOptions(backend=backend, dtype="int8")
 
 
-@needs_int8
 def test_the_command_prints_its_precision_on_frames_of_the_input(tmp_path, capsys):
     clip = write_clip(tmp_path / "in.mkv", Clip(times=range(12)))
     target = tmp_path / "out.mkv"
@@ -196,12 +191,15 @@ def test_the_command_prints_its_precision_on_frames_of_the_input(tmp_path, capsy
         assert sum(1 for _ in container.decode(video=0)) == 12
 
 
-def test_a_processor_whose_8_bit_sums_overflow_is_told_to_compute_in_float32(monkeypatch):
-    monkeypatch.setattr("esrgan_video.engine.backends.openvino_backend.multiplies_int8", lambda: False)
-    network = small_rrdb()
-    options = EngineOptions(backend="openvino", dtype="int8", calibration=calibrate(network, torch.rand(1, 3, 16, 16)))
-    with pytest.raises(UsageError, match="int8 needs a processor with VNNI or AMX"):
-        Upscaler(network, options)
+@pytest.mark.parametrize(("found", "advised"), [(39.9, True), (40.0, False)])
+def test_a_precision_that_can_be_seen_is_advised_against_before_the_work(found, advised, tmp_path, monkeypatch, capsys):
+    clip = write_clip(tmp_path / "in.mkv", Clip(times=range(2)))
+    monkeypatch.setattr("esrgan_video.export.int8.Calibration.psnr", lambda *_: found)
+    call = ["upscale", str(clip), "-o", str(tmp_path / "out.mkv"), "--backend", "openvino", "--dtype", "int8"]
+    assert main([*call, "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert f"int8: {found} dB" in said
+    assert ("leave --dtype out" in said) == advised
 
 
 def test_a_pipe_cannot_be_read_twice(capsys):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ctrl_c import press_ctrl_c
 from esrgan.errors import UsageError
 from esrgan_video import EngineOptions, Upscaler
 from esrgan_video.engine.cores import prepare_threads, threads_for, usable_cores
@@ -147,7 +147,7 @@ def test_an_interrupted_pass_in_torch_ends_before_its_next_layer():
     def after_first(*_):
         computed.append("conv_first")
         if not interrupted.is_set():  # Ctrl-C, while the caller waits for this thread
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            press_ctrl_c()
             interrupted.wait(60)
 
     network.conv_first.register_forward_hook(after_first)

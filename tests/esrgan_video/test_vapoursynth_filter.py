@@ -18,7 +18,7 @@ from esrgan_video.engine import EngineOptions, Upscaler
 from esrgan_video.engine.precision import probe_picture
 from esrgan_video.export.int8 import calibrate
 from esrgan_video.vapoursynth import esrgan, filter  # noqa: A004 - the module's name
-from network_tools import needs_int8, small_rrdb
+from network_tools import small_rrdb
 from vs_tools import all_planes, as_batch, clip_of, planes_of, random_planes, repeat
 
 vs = pytest.importorskip("vapoursynth")
@@ -70,7 +70,6 @@ def test_another_library_gives_the_same_picture(rgbs):
         esrgan(clip_of(rgbs, vs.RGBS), network, backend="ncnn")
 
 
-@needs_int8
 def test_a_calibration_of_the_clips_own_frames_gives_the_engines_8_bit_picture():
     pytest.importorskip("onnx")
     pytest.importorskip("openvino")

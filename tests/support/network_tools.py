@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from esrgan.archs.rrdbnet import RRDBNet
-from esrgan.processor import multiplies_int8
 from esrgan.weights import LoadedNetwork, NetworkFacts
-
-needs_int8 = pytest.mark.skipif(
-    not multiplies_int8(), reason="int8 is refused on this processor: it has neither VNNI nor AMX"
-)
 
 
 def loaded(network: nn.Module, scale: int) -> LoadedNetwork:

@@ -23,6 +23,7 @@ from esrgan_video.pipes.names import PIPE, path_of
 if TYPE_CHECKING:
     from esrgan.weights import LoadedNetwork
     from esrgan_video.engine import EngineOptions, Upscaler
+    from esrgan_video.export.int8 import Calibration
     from esrgan_video.faces.restorer import FaceRestorer
     from esrgan_video.options import VideoOptions
     from esrgan_video.size import OutputSize
@@ -227,6 +228,8 @@ def _add_video(group: Any) -> None:
     )
 
 
+_VISIBLE_PSNR = 40
+"""dB against float32 under which most people see the difference where they look for it."""
 _NTSC_RATES = {f"{rate * 1000 / 1001:.{digits}f}": rate for rate in (24, 30, 48, 60, 120) for digits in (2, 3)}
 """What people write for the rates that are whole numbers times 1000/1001."""
 
@@ -262,6 +265,8 @@ def run(given: argparse.Namespace) -> int:
         upscaler.precision,
         upscaler.backend,
     )
+    if engine.calibration is not None:
+        _say_precision(engine.calibration, upscaler)
     if given.dry_run:
         return _forecast(plan.jobs, given, upscaler, video)
     faces = None if video.faces is None else FaceRestorer(video.faces, upscaler.device)
@@ -269,12 +274,16 @@ def run(given: argparse.Namespace) -> int:
     failures = _run_images(plan.images, given, upscaler, video.size, faces, alone=alone)
     for job in plan.videos:
         failures += _attempt(lambda job=job: _run_video(job, given, upscaler, video, faces), alone=alone)  # type: ignore[misc]
-    if engine.calibration is not None:
-        found = engine.calibration
-        sys.stderr.write(f"esrgan: int8: {found.psnr(upscaler):.1f} dB against float32 in {len(found.crops)} frames\n")
     if failures:
         sys.stderr.write(f"esrgan: {failures} of {len(plan.jobs)} inputs failed\n")
     return 1 if failures else 0
+
+
+def _say_precision(calibration: Calibration, upscaler: Upscaler) -> None:
+    """What 8 bits come to, said before hours are spent on them."""
+    found = calibration.psnr(upscaler)
+    advice = "" if found >= _VISIBLE_PSNR else ", which can be seen: leave --dtype out for at least 50"
+    sys.stderr.write(f"esrgan: int8: {found:.1f} dB against float32 in {len(calibration.crops)} frames{advice}\n")
 
 
 def _forecast(jobs: Sequence[Job], given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 
 from esrgan.errors import MissingExtraError, UsageError
-from esrgan.processor import multiplies_int8
 from esrgan.weights import LoadedNetwork
 from esrgan_video.engine.backends.compiled import (
     HOST,
@@ -29,8 +29,11 @@ from esrgan_video.engine.options import EngineOptions
 from esrgan_video.export.int8 import Calibration, check_int8, write_int8_block
 from esrgan_video.export.model import ExportOptions, onnx_model
 
+_log = logging.getLogger(__name__)
+
 _LOOK = 100
 """Milliseconds in which Python is not asked for signals: waiting longer, the library would not let it."""
+_CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -126,7 +129,7 @@ class OpenVINOBackend:
         if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
             raise UsageError(f"OpenVINO has no device {device!r} here, only {', '.join(core.available_devices)}")
         settings: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": self._hint(),
+            "INFERENCE_PRECISION_HINT": self._hint(core),
             "PERFORMANCE_HINT": "LATENCY",
         }
         if device == "CPU":
@@ -135,9 +138,13 @@ class OpenVINOBackend:
         model = onnx_model(self._loaded, ExportOptions(batch=None), write_block=write_block)
         return core.compile_model(core.read_model(model.SerializeToString()), device, settings)
 
-    def _hint(self) -> str:
+    def _hint(self, core: Any) -> str:
         """Precision of the convolutions that are not in 8 bits."""
         usual = self.precision if self._calibration is None else _fast(self._loaded, self._config)
+        device = self._config.device
+        if usual == "float16" and device == "CPU" and "FP16" not in core.get_property(device, _CAPABILITIES):
+            _log.warning("OpenVINO has no float16 on this processor: it computes in float32")
+            usual = "float32"  # left to choose, it would take bfloat16, which is less exact than float16
         return _PRECISIONS[usual]
 
 
@@ -156,10 +163,6 @@ def build(loaded: LoadedNetwork, options: EngineOptions, config: OpenVINOConfig)
 
     if options.dtype == "int8":
         check_int8(loaded)
-        if config.device == "CPU" and not multiplies_int8():
-            raise UsageError(
-                "dtype int8 needs a processor with VNNI or AMX: on this one its sums overflow, and float32 is faster"
-            )
         return OpenVINOBackend(
             loaded, precision="int8", config=config, threads=options.threads, calibration=options.calibration
         )
