@@ -7,8 +7,8 @@ import threading
 import time
 
 _ON_ITS_WAY = 0.5
-"""Seconds for the main thread to fall asleep. Python looks for signals before it sleeps for a lock: one that comes right
-after that look is not seen until the lock is free."""
+"""Seconds for the main thread to fall asleep. Python looks for signals before it sleeps for a lock: one that comes
+right after that look is not seen until the lock is free."""
 
 
 def press_ctrl_c() -> None:
