@@ -6,9 +6,10 @@
 RRDBNet x4 with 23 blocks and seeded random weights, the last layer scaled so that values are those of pictures. A pass
 is a frame of 8 bits in host memory that becomes one, which is what Real-ESRGAN's loop does too. In each round all ways
 compute it in turn, so that each round gives ratios under equal conditions; figures are medians of the rounds, ratios
-are to Real-ESRGAN's own half-precision loop. `compiled` is the plain network in float16, by torch.compile. PSNR is
-against torch in float32, before rounding to 8 bits, but for Real-ESRGAN's, which gives no other. Memory is what a way
-allocates on the device at its peak, its weights included. The share of peak is of products of large float16 matrices.
+are to Real-ESRGAN's own half-precision loop. `compiled` is its network in float16, channels last, by torch.compile.
+PSNR is against torch in float32, before rounding to 8 bits, but for Real-ESRGAN's, which gives no other. Memory is what
+a way allocates on the device at its peak, its weights included. The share of peak is of products of large float16
+matrices.
 
 The second line goes through the program without a GPU: its times mean nothing.
 """
@@ -16,7 +17,6 @@ The second line goes through the program without a GPU: its times mean nothing.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
 import statistics
@@ -78,11 +78,22 @@ class Way:
 def around(network: Callable[[Tensor], Tensor], setting: Setting) -> Way:
     """A way through `network`, which takes and gives float32 on the device."""
 
+    pins = setting.device.type == "cuda"  # as `esrgan_video.transfer` does
+    codes = setting.codes.pin_memory() if pins else setting.codes
+    arrived: Tensor | None = None
+
     def values() -> Tensor:
-        return network(setting.codes.to(setting.device).float() / 255)
+        return network(codes.to(setting.device, non_blocking=True).float() / 255)
 
     def run() -> Tensor:
-        return values().clamp(0, 1).mul(255).round().byte().cpu()
+        nonlocal arrived
+        result = values().clamp(0, 1).mul(255).round().byte()
+        if arrived is None:
+            arrived = torch.empty(result.shape, dtype=torch.uint8, pin_memory=pins)
+        arrived.copy_(result, non_blocking=True)
+        if pins:
+            torch.cuda.synchronize(setting.device)
+        return arrived
 
     return Way(run=run, values=values)
 
@@ -109,9 +120,18 @@ def ours_measured(setting: Setting) -> Way:
     return around(measured, setting)
 
 
+def upsampler_of(setting: Setting) -> Any:
+    """`RealESRGANer` with `half=True`, as its script makes it."""
+    install([PEER_NAME], setting.folder)
+    packages = str(setting.folder / "packages")
+    if packages not in sys.path:
+        sys.path.append(packages)
+    return realesrganer(setting.folder, half=True, **setting.sizes)
+
+
 def compiled(setting: Setting) -> Way:
-    """The plain network in float16, channels last, by torch.compile."""
-    network = copy.deepcopy(setting.loaded.network).to(setting.device, torch.float16, memory_format=torch.channels_last)
+    """Real-ESRGAN's network in float16, channels last, by torch.compile."""
+    network = upsampler_of(setting).model.to(memory_format=torch.channels_last)
     faster = torch.compile(network, mode=setting.compile_mode)
 
     def run(images: Tensor) -> Tensor:
@@ -123,11 +143,7 @@ def compiled(setting: Setting) -> Way:
 
 def realesrgan(setting: Setting) -> Way:
     """`RealESRGANer.enhance` with `half=True`, as its script calls it."""
-    install([PEER_NAME], setting.folder)
-    packages = str(setting.folder / "packages")
-    if packages not in sys.path:
-        sys.path.append(packages)
-    upsampler = realesrganer(setting.folder, half=True, **setting.sizes)
+    upsampler = upsampler_of(setting)
     bgr = np.ascontiguousarray(setting.codes[0].permute(1, 2, 0).numpy()[..., ::-1])
 
     def run() -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,5 +18,5 @@ def describe_machine() -> str:
         processor = names[0].split(":")[1].strip() if names else processor
     if torch.cuda.is_available():
         processor += f" + {torch.cuda.get_device_name()}"
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy") if find_spec(name))
     return f"{processor}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}"

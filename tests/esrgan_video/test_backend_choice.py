@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import EngineError
 from esrgan_video import EngineOptions, Upscaler
 from esrgan_video.engine.backends import automatic
@@ -103,6 +104,41 @@ def test_another_precision_or_number_of_threads_is_another_question(monkeypatch,
         libraries.chosen(**options)
         assert len(libraries.built) == 2
     assert len(json.loads(cache.read_text())) == 4
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU as far as the choice looks at it; what runs there runs on the processor."""
+    monkeypatch.setattr(automatic, "find_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    stay = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *given: self if given[0] == torch.device("cuda") else stay(self, *given)
+    )
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("taken", "fastest"), [(0.4, "triton"), (0.9, "torch")])
+def test_on_a_gpu_the_choice_is_between_torch_and_tritons_kernels(taken, fastest, monkeypatch):
+    libraries = Libraries(monkeypatch, torch=1.0, triton=taken, openvino=0.1)
+    assert libraries.chosen(device="cuda") == fastest
+    assert set(libraries.built) == {"torch", "triton"}
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_tritons_kernels_keep_to_the_bound_as_well(monkeypatch):
+    libraries = Libraries(monkeypatch, torch=1.0, triton=0.1, errors={"triton": 0.004})
+    libraries.loaded.network.conv_last.bias.data += 0.5
+    assert libraries.chosen(device="cuda") == "torch"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_tritons_kernels_are_not_asked_for_float32_or_for_what_they_do_not_compute(monkeypatch):
+    libraries = Libraries(monkeypatch, torch=1.0, triton=0.1)
+    assert libraries.chosen(device="cuda", dtype="float32") == "torch"
+    libraries.loaded = loaded(RRDBNet(num_feat=8, num_grow_ch=4, num_block=1, plus=True), 4)
+    assert libraries.chosen(device="cuda") == "torch"
+    assert libraries.built == ["torch"]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[1, 2]", '{"other": "torch"}'])

@@ -151,11 +151,10 @@ def test_what_a_run_depends_on_is_named():
     assert {"backend", "precision", "version of triton"} <= set(upscaler.identity)
 
 
-def test_nothing_but_the_option_chooses_it():
-    """Nobody has timed it."""
+def test_only_auto_on_a_gpu_chooses_it():
     options = EngineOptions(threads=1)
     assert Upscaler(small_rrdb(), options).backend != "triton"
-    assert "triton" not in automatic._candidates(small_rrdb(), options)
+    assert "triton" not in automatic._candidates(small_rrdb(), EngineOptions(device="cpu"))
 
 
 def test_without_a_device_one_line_says_what_is_needed(tmp_path, capsys):
@@ -202,7 +201,7 @@ from esrgan_video.engine.triton_kernels.convolution import _convolution
 def compiled(capability, half):
     weights, kind = (tl.float16, "fp16") if half else (tl.float32, "fp32")
     block = 64 if half else 16
-    constants = dict(FACTOR=weights, SCALE=0.2, SLOPE=1.0, K=192, N=64, PADDED_K=192, PADDED_N=64, ENLARGE=False,
+    constants = dict(FACTOR=weights, SCALE=0.2, SLOPE=1.0, K=192, N=64, PADDED_K=192, PADDED_N=64, SPLIT=0, SPLIT_SCALE=1.0, ENLARGE=False,
                      ADDED=2, KEEP_TRUNK=True, BLOCK_N=block, BLOCK_K=32, BLOCK_M=128)
     tensors = dict(source="*" + kind, weights="*" + kind, bias="*fp32", target="*" + kind, base="*fp32", outer="*fp32",
                    trunk="*fp32")

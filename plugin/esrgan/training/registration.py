@@ -12,8 +12,8 @@ def register() -> None:
     """Make this project's networks, losses and models known to BasicSR, each as `Name_esrgan`.
 
     Networks: RRDBNet, SRVGGNetCompact, VGGStyleDiscriminator, UNetDiscriminatorSN. Losses: PerceptualLoss,
-    RelativisticGANLoss. Models: PSNRModel, RaGANModel. Sets: BicubicFolderDataset,
-    DegradedDataset. A second call does nothing.
+    RelativisticGANLoss. Models: PSNRModel, RaGANModel. Sets: BicubicFolderDataset, DegradedDataset,
+    PairedMemoryDataset. A second call does nothing.
     """
     patch_torchvision()
     from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
@@ -24,6 +24,7 @@ def register() -> None:
     from esrgan.losses import PerceptualLoss, RelativisticGANLoss
     from esrgan.training.data.bicubic_folder import BicubicFolderDataset
     from esrgan.training.data.degraded_set import DegradedDataset
+    from esrgan.training.data.memory_set import PairedMemoryDataset
     from esrgan.training.models.psnr_model import PSNRModel
     from esrgan.training.models.ragan_model import RaGANModel
 
@@ -31,7 +32,7 @@ def register() -> None:
         (ARCH_REGISTRY, RRDBNet, SRVGGNetCompact, VGGStyleDiscriminator, UNetDiscriminatorSN),
         (LOSS_REGISTRY, PerceptualLoss, RelativisticGANLoss),
         (MODEL_REGISTRY, PSNRModel, RaGANModel),
-        (DATASET_REGISTRY, BicubicFolderDataset, DegradedDataset),
+        (DATASET_REGISTRY, BicubicFolderDataset, DegradedDataset, PairedMemoryDataset),
     )
     for registry, *classes in parts:
         for part in classes:

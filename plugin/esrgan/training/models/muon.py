@@ -9,6 +9,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.adam import adam
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration, chosen by Jordan et al. for the steepest slope at zero."""
@@ -87,7 +88,7 @@ class Muon(Optimizer):
             if group["orthogonal"]:
                 self._step_matrices(parameters, group, bad)
             else:
-                self._step_others(parameters, group, bad)
+                self._step_others(parameters, group, found_inf)
         return None
 
     def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any], bad: Tensor | None) -> None:
@@ -97,35 +98,42 @@ class Muon(Optimizer):
         for shape, alike in by_shape.items():
             momentum = [self._state(parameter, "momentum") for parameter in alike]
             gradients = torch.stack([parameter.grad.flatten(1) for parameter in alike if parameter.grad is not None])
-            averages = torch.stack([each.flatten(1) for each in momentum]).lerp(gradients, 1 - group["momentum"])
+            old = torch.stack([each.flatten(1) for each in momentum])
+            averages = old.lerp(gradients, 1 - group["momentum"])
             steps = orthogonal(gradients.lerp(averages, group["momentum"]))  # (count, O, I * h * w)
-            length = group["lr"] * 0.2 * math.sqrt(max(steps.shape[1:]))
-            new = torch.stack([parameter.flatten(1) for parameter in alike]) - length * steps
-            _replace([*momentum, *alike], [each.reshape(shape) for each in (*averages, *new)], bad)
+            weights = torch.stack([parameter.flatten(1) for parameter in alike])
+            new = weights - group["lr"] * 0.2 * math.sqrt(max(steps.shape[1:])) * steps
+            if bad is not None:
+                averages, new = torch.where(bad, old, averages), torch.where(bad, weights, new)
+            results = [each.reshape(shape) for each in (*averages, *new)]
+            torch._foreach_copy_([*momentum, *alike], results)
 
-    def _step_others(self, parameters: list[Tensor], group: dict[str, Any], bad: Tensor | None) -> None:
-        """Adam (Kingma & Ba 2015, algorithm 1)."""
+    def _step_others(self, parameters: list[Tensor], group: dict[str, Any], found_inf: Tensor | None) -> None:
+        """Adam (Kingma & Ba 2015, algorithm 1), for all tensors in one launch."""
         beta1, beta2 = group["betas"]
-        for parameter in parameters:
-            gradient = parameter.grad
-            assert gradient is not None
-            first, second = self._state(parameter, "exp_avg"), self._state(parameter, "exp_avg_sq")
-            count = self._state(parameter, "step", scalar=True)
-            new_count = count + 1
-            new_first = first.lerp(gradient, 1 - beta1)
-            new_second = second.lerp(gradient.square(), 1 - beta2)
-            root = (new_second / (1 - beta2**new_count)).sqrt_().add_(group["eps"])
-            step = new_first / (1 - beta1**new_count) / root
-            _replace(
-                [first, second, count, parameter],
-                [new_first, new_second, new_count, parameter - group["lr"] * step],
-                bad,
-            )
+        adam(
+            parameters,
+            [_laid_out_as(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None],
+            [self._state(parameter, "exp_avg") for parameter in parameters],
+            [self._state(parameter, "exp_avg_sq") for parameter in parameters],
+            [],
+            [self._state(parameter, "step", scalar=True) for parameter in parameters],
+            fused=True,
+            found_inf=found_inf,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=0,
+            eps=group["eps"],
+            maximize=False,
+        )
 
     def _state(self, parameter: Tensor, name: str, *, scalar: bool = False) -> Tensor:
         state: dict[str, Tensor] = self.state[parameter]
         if name not in state:
-            state[name] = parameter.new_zeros(()) if scalar else torch.zeros_like(parameter)
+            single = torch.zeros((), device=parameter.device)
+            state[name] = single if scalar else torch.zeros_like(parameter)
         return state[name]
 
 
@@ -153,7 +161,8 @@ def _is_matrix(tensor: Tensor) -> bool:
     return tensor.ndim >= 2 and min(tensor.shape[:2]) >= _FEWEST
 
 
-def _replace(old: list[Tensor], new: list[Tensor], bad: Tensor | None) -> None:
-    """Overwrite `old` by `new`, unless `bad`."""
-    for before, after in zip(old, new, strict=True):
-        before.copy_(after if bad is None else torch.where(bad, before, after))
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """`gradient` in the order in memory of `parameter`, in which fused steps go through both."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -136,12 +136,17 @@ class StepModel(StoredModel):
     def feed_data(self, data: Mapping[str, Tensor]) -> None:
         """Take a batch: `lq` `(N, C, H, W)` and, but for testing without it, `gt` `(N, C, sH, sW)`, in 0..1.
 
+        Tensors of uint8, 0..255, become float32 in 0..1 on the device: a quarter of the bytes goes there.
+
         `gt_usm`, if it is there, is what the pixel and the perceptual loss compare with in place of `gt`.
         """
         memory_format = torch.channels_last if self.step_options.channels_last else torch.contiguous_format
         for name in ("lq", "gt", "gt_usm"):
             if name in data:
-                setattr(self, name, data[name].to(self.device, memory_format=memory_format, non_blocking=True))
+                there = data[name].to(self.device, non_blocking=True)
+                if there.dtype == torch.uint8:
+                    there = there.to(torch.float32).div_(255)
+                setattr(self, name, there.contiguous(memory_format=memory_format))
         if "gt" in data and "gt_usm" not in data:
             self.gt_usm = self.gt
 

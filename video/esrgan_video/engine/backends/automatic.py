@@ -20,7 +20,7 @@ from esrgan.errors import EsrganError
 from esrgan.weights import LoadedNetwork
 from esrgan.weights.atomic import written_beside
 from esrgan.weights.registry import cache_folder
-from esrgan_video.engine.backends import native_backend
+from esrgan_video.engine.backends import native_backend, triton_backend
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.config import DEFAULT_CONFIGS
 from esrgan_video.engine.cores import threads_for
@@ -34,9 +34,11 @@ type Build = Callable[[str], Backend]
 """From a backend's name to the backend."""
 
 _USUAL = "torch"
-_PACKAGES = {"openvino": ("openvino", "onnx"), "onnxruntime": ("onnxruntime", "onnx")}
-_PROBE_SIDE = 64
-_PASSES = 3
+_PACKAGES = {"openvino": ("openvino", "onnx"), "onnxruntime": ("onnxruntime", "onnx"), "triton": ("triton",)}
+_ON_PROCESSORS = ("openvino", "onnxruntime")
+_PROBE_SIDE = {"cpu": 64, "cuda": 256}
+"""On a GPU a small picture would tell how long launches take."""
+_WARM_UP, _PASSES = 2, 3
 _WORTH_IT = 1.15
 """Times as fast as torch that another library must be: less is within what a busy machine makes of one."""
 FILE = "fastest_backends.json"
@@ -46,8 +48,9 @@ FILE = "fastest_backends.json"
 def choose_backend(loaded: LoadedNetwork, options: EngineOptions, build: Build) -> Backend:
     """The fastest backend that keeps to the bound of automatic precision with this network.
 
-    The first time for a kind of network on a machine they are measured, which takes a few seconds for a large one; the
-    answer is kept in the cache folder. A run that goes on says which backend it had, so a new answer cannot mix two.
+    The first time for a kind of network on a machine they are measured, which takes a few seconds for a large one, and up
+    to two minutes where Triton's kernels are compiled and tuned, which it remembers too; the answer is kept in the cache
+    folder. A run that goes on says which backend it had, so a new answer cannot mix two.
 
     Args:
         loaded: the network.
@@ -55,7 +58,7 @@ def choose_backend(loaded: LoadedNetwork, options: EngineOptions, build: Build) 
         build: makes a backend.
     """
     names = _candidates(loaded, options)
-    if len(names) == 1:
+    if names == [_USUAL]:
         _log.info("backend torch: no other one is installed for this device and network")
         return build(_USUAL)
     file = cache_folder() / FILE
@@ -70,20 +73,28 @@ def choose_backend(loaded: LoadedNetwork, options: EngineOptions, build: Build) 
 
 
 def _candidates(loaded: LoadedNetwork, options: EngineOptions) -> list[str]:
-    ours = isinstance(loaded.network, RRDBNet | SRVGGNetCompact)
-    if not ours or find_device(options.device).type != "cpu":
+    device = find_device(options.device).type
+    if device == "cuda" and triton_backend.computes(loaded) and options.dtype != "float32" and _is_installed("triton"):
+        return [_USUAL, "triton"]
+    if device != "cpu" or not isinstance(loaded.network, RRDBNet | SRVGGNetCompact):
         return [_USUAL]
-    names = [_USUAL, *(name for name, packages in _PACKAGES.items() if all(find_spec(one) for one in packages))]
+    names = [_USUAL, *filter(_is_installed, _ON_PROCESSORS)]
     if options.dtype in ("auto", "float32") and native_backend.is_worth_it(loaded):
         names.append("native")
     return names
 
 
+def _is_installed(name: str) -> bool:
+    return all(find_spec(package) for package in _PACKAGES[name])
+
+
 def _fastest(loaded: LoadedNetwork, options: EngineOptions, names: list[str], build: Build) -> tuple[str, Backend]:
     multiple = loaded.facts.size_multiple
-    images = probe_picture(-(-_PROBE_SIDE // multiple) * multiple)[:, : loaded.facts.in_channels]
+    device = find_device(options.device)
+    images = probe_picture(-(-_PROBE_SIDE[device.type] // multiple) * multiple)[:, : loaded.facts.in_channels]
     with torch.inference_mode():
-        expected = loaded.network(images)
+        expected = loaded.network(images).to(device)
+        images = images.to(device)
         made = {_USUAL: build(_USUAL)}
         seconds = {_USUAL: _seconds(made[_USUAL], images)}
         for name in names[1:]:
@@ -103,12 +114,13 @@ def _fastest(loaded: LoadedNetwork, options: EngineOptions, names: list[str], bu
 
 
 def _seconds(backend: Backend, images: torch.Tensor) -> float:
-    """The shortest of a few passes after a first one: other programs only ever add time."""
-    backend(images)
+    """The shortest of a few passes after those in which a GPU's launches are recorded: others only ever add time."""
+    for _ in range(_WARM_UP):
+        backend(images)
     taken = []
     for _ in range(_PASSES):
         start = time.perf_counter()
-        backend(images)
+        backend(images).cpu()  # waits for a GPU
         taken.append(time.perf_counter() - start)
     return min(taken)
 
@@ -121,6 +133,7 @@ def _key(loaded: LoadedNetwork, options: EngineOptions, names: list[str]) -> str
         platform.node(),
         platform.machine(),
         _processor(),
+        _gpu(options),
         *(f"{package} {_version(package)}" for package in packages),
         facts.architecture,
         *(f"{name}={value}" for name, value in sorted(facts.config.items())),
@@ -139,6 +152,11 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _gpu(options: EngineOptions) -> str:
+    device = find_device(options.device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
 
 
 def _version(package: str) -> str:

@@ -84,6 +84,15 @@ class TritonBackend:
         return self._exact
 
 
+def computes(loaded: LoadedNetwork) -> bool:
+    """Whether these kernels are for this network: an RRDBNet, but not that of ESRGAN+."""
+    return isinstance(loaded.network, RRDBNet) and not _is_plus(loaded.network)
+
+
+def _is_plus(network: RRDBNet) -> bool:
+    return any(name.endswith("conv1x1.weight") for name, _ in network.named_parameters())
+
+
 def build(loaded: LoadedNetwork, options: EngineOptions, config: TritonConfig) -> TritonBackend:
     """The network on a CUDA device, in the precision that `options` ask for.
 
@@ -97,7 +106,7 @@ def build(loaded: LoadedNetwork, options: EngineOptions, config: TritonConfig) -
         raise UsageError(
             f"backend triton runs RRDBNet only, and this network is {loaded.facts.architecture}: use backend torch"
         )
-    if any(name.endswith("conv1x1.weight") for name, _ in loaded.network.named_parameters()):
+    if _is_plus(loaded.network):
         raise UsageError("backend triton does not run the dense blocks of ESRGAN+: use backend torch")
     if find_spec("triton") is None:
         raise MissingExtraError("backend triton", "triton")

@@ -52,6 +52,8 @@ def _convolution(
     N: tl.constexpr,
     PADDED_K: tl.constexpr,
     PADDED_N: tl.constexpr,
+    SPLIT: tl.constexpr,
+    SPLIT_SCALE: tl.constexpr,
     ENLARGE: tl.constexpr,
     ADDED: tl.constexpr,
     KEEP_TRUNK: tl.constexpr,
@@ -100,6 +102,9 @@ def _convolution(
     result = middle + tl.load(bias + column)[None, :]
     result += tl.where((x > 0)[:, None], tl.gather(left, before, 0), 0.0)
     result += tl.where((x < width - 1)[:, None], tl.gather(right, after, 0), 0.0)
+    if SPLIT:  # the other parts of the weights made columns of their own
+        other = tl.minimum(tl.arange(0, BLOCK_N) + SPLIT, BLOCK_N - 1)
+        result += tl.gather(result, tl.broadcast_to(other[None, :], (BLOCK_M, BLOCK_N)), 1) / SPLIT_SCALE
     result = tl.where(result > 0, result, result * SLOPE)
 
     stored = ((row > 0) & (row < BLOCK_M - 1) & (pixel < pixels))[:, None] & (column < N)[None, :]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from esrgan.archs.rrdbnet import NEGATIVE_SLOPE, RESIDUAL_SCALE, RRDB, ResidualDenseBlock, RRDBNet
-from esrgan_video.engine.triton_kernels.packing import PackedConvolution, pack, stored
+from esrgan_video.engine.triton_kernels.packing import SPLIT_SCALE, PackedConvolution, pack, pack_split, stored
 
 _MAX_PIXELS = (1 << 31) - 1
 """Pixels are counted in 32 bits."""
@@ -24,7 +24,7 @@ class PackedRRDBNet:
 
     Args:
         network: the network; not that of ESRGAN+.
-        dtype: of the convolutions. The trunk is in float32, and so is the last convolution.
+        dtype: of the convolutions. The trunk is in float32, and so are the weights and sums of the last convolution.
         device: where they run.
     """
 
@@ -35,7 +35,7 @@ class PackedRRDBNet:
         self._in_channels = network.conv_first.in_channels
         self._out_channels = network.conv_last.out_channels
 
-        def packed(name: str, inputs: Sequence[int], dtype: torch.dtype = dtype) -> PackedConvolution:
+        def packed(name: str, inputs: Sequence[int]) -> PackedConvolution:
             return pack(network.get_submodule(name), inputs, dtype=dtype, device=device)
 
         self._first = packed("conv_first", [self._in_channels])
@@ -47,7 +47,7 @@ class PackedRRDBNet:
         self._body = packed("conv_body", [features])
         self._stages = [packed(f"conv_up{stage}", [features]) for stage in range(1, network.num_stages + 1)]
         self._hr = packed("conv_hr", [features])
-        self._last = packed("conv_last", [features], torch.float32)
+        self._last = pack_split(network.conv_last, [features], dtype=dtype, device=device)
         self._features = stored(features)
         self._width = self._features + sum(layer.out_channels for layer in self._blocks[0][0][:4])
 
@@ -184,6 +184,8 @@ def _convolve(
         N=min(layer.out_channels, target.shape[3]),
         PADDED_K=layer.weights.shape[2],
         PADDED_N=layer.weights.shape[3],
+        SPLIT=layer.split,
+        SPLIT_SCALE=SPLIT_SCALE,
         ENLARGE=enlarge,
         ADDED=added,
         KEEP_TRUNK=trunk is not None,

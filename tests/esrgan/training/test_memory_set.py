@@ -1,0 +1,144 @@
+"""Pairs in memory; the oracle is BasicSR's own `PairedImageDataset`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from esrgan.errors import DataError
+from esrgan.training.data.memory_set import PairedMemoryDataset
+from esrgan.training.data.prepare import PrepareOptions, prepare
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Folders `hr` and `lr` of five pictures whose pixels are all different."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    generator = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(64, 48), (40, 72), (33, 50), (64, 64), (36, 32)]):
+        cv2.imwrite(str(photographs / f"a photograph {number}.png"), generator.integers(0, 256, (height, width, 3)))
+    prepare(photographs, tmp_path / "pairs", PrepareOptions(crop=None), workers=1, progress="none")
+    return tmp_path / "pairs"
+
+
+def options(folder, **changes):
+    return {
+        "name": "train",
+        "phase": "train",
+        "scale": 4,
+        "dataroot_gt": str(folder / "hr"),
+        "dataroot_lq": str(folder / "lr"),
+        "gt_size": 24,
+        "use_hflip": True,
+        "use_rot": True,
+        "io_backend": {"type": "disk"},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_hflip": False}, {"use_rot": False}, {"gt_size": 32}], ids=str)
+def test_samples_are_those_of_basicsr(pairs, basicsr_archs, changes):
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    ours, theirs = PairedMemoryDataset(options(pairs, **changes)), PairedImageDataset(options(pairs, **changes))
+    theirs.paths.sort(key=lambda paths: paths["gt_path"])
+    assert len(ours) == len(theirs) == 5
+    for seed in range(40):
+        random.seed(seed)
+        sample = ours[seed % 5]
+        random.seed(seed)
+        expected = theirs[seed % 5]
+        for name in ("lq", "gt"):
+            assert sample[name].dtype == torch.uint8
+            assert torch.equal(sample[name] / 255, expected[name])
+        assert {name: sample[name] for name in ("lq_path", "gt_path")} == {
+            name: expected[name] for name in ("lq_path", "gt_path")
+        }
+
+
+def test_a_worker_that_is_no_fork_gets_the_same_samples(pairs):
+    data = PairedMemoryDataset(options(pairs))
+    copy = pickle.loads(pickle.dumps(data))
+    random.seed(1)
+    sample = data[2]
+    random.seed(1)
+    assert torch.equal(copy[2]["gt"], sample["gt"])
+
+
+def test_what_it_takes_of_memory_is_said(pairs, caplog):
+    caplog.set_level(logging.INFO)
+    data = PairedMemoryDataset(options(pairs))
+    pixels = 64 * 48 + 40 * 72 + 32 * 48 + 64 * 64 + 36 * 32
+    assert sum(hr.nbytes + lr.nbytes for hr, lr in data._pictures) == 3 * pixels * 17 // 16
+    assert "train: 5 pairs in memory, 0 MiB" in caplog.text
+
+
+def damage(folder, how):
+    name = "a photograph 3.png"
+    if how == "no partner":
+        (folder / "lr" / name).unlink()
+    elif how == "not an image":
+        (folder / "lr" / name).write_bytes(b"no image")
+    elif how == "empty":
+        (folder / "hr" / name).write_bytes(b"")
+    else:
+        cv2.imwrite(str(folder / "lr" / name), np.zeros((9, 9, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no partner", r"hr/a photograph 3\.png has no partner in .*lr: make pairs with `basicsr prepare`"),
+        ("not an image", r"lr/a photograph 3\.png cannot be decoded"),
+        ("empty", r"hr/a photograph 3\.png cannot be decoded"),
+        ("other size", r"a photograph 3\.png is 64x64, not 4 times .*lr/a photograph 3\.png, which is 9x9"),
+    ],
+)
+def test_a_pair_that_is_none_is_named(pairs, how, said):
+    damage(pairs, how)
+    with pytest.raises(DataError, match=said):
+        PairedMemoryDataset(options(pairs))
+
+
+def test_sizes_that_do_not_fit_are_named(pairs, tmp_path):
+    with pytest.raises(DataError, match=r"photograph 1\.png is 72x40, smaller than gt_size 44: remove it or lower"):
+        PairedMemoryDataset(options(pairs, gt_size=44))
+    with pytest.raises(DataError, match="meta_info_file is not for PairedMemoryDataset, .* leave it out"):
+        PairedMemoryDataset(options(pairs, meta_info_file="list.txt"))
+    with pytest.raises(DataError, match="nowhere is no folder"):
+        PairedMemoryDataset(options(pairs, dataroot_lq=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_learns_what_it_learns_from_files(runs, workers):
+    names = sorted(file.name for file in (runs.path / "train" / "hr").iterdir())
+    (runs.path / "order.txt").write_text(
+        "".join(f"{name} (48,48,3)\n" for name in names)
+    )  # not that of the file system
+    expected = trained(runs, "PairedImageDataset", workers, datasets__train__meta_info_file="order.txt")
+    assert trained(runs, "PairedMemoryDataset_esrgan", workers) == pytest.approx(expected, rel=1e-6)
+
+
+def trained(runs, kind, workers, **changes):
+    runs.write(name=kind, datasets__train__type=kind, datasets__train__num_worker_per_gpu=workers, **changes)
+    ended = runs.basicsr("train", "-opt", "tiny.yml")
+    assert ended.returncode == 0, ended.stderr
+    lines = (runs.path / "experiments" / kind / "losses.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 12
+    return [json.loads(line)["l_pix"] for line in lines]
+
+
+def test_a_run_with_a_pair_that_is_none_ends_with_one_line(runs):
+    runs.write(datasets__train__type="PairedMemoryDataset_esrgan")
+    (runs.path / "train" / "lr" / "003.png").unlink()
+    ended = runs.basicsr("train", "-opt", "tiny.yml")
+    assert ended.returncode == 1
+    assert "train/hr/003.png has no LR image train/lr/003.png" in ended.stderr.strip().splitlines()[-1]
