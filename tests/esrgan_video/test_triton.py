@@ -201,8 +201,8 @@ from esrgan_video.engine.triton_kernels.convolution import _convolution
 def compiled(capability, half):
     weights, kind = (tl.float16, "fp16") if half else (tl.float32, "fp32")
     block = 64 if half else 16
-    constants = dict(FACTOR=weights, SCALE=0.2, SLOPE=1.0, K=192, N=64, PADDED_K=192, PADDED_N=64, SPLIT=0, SPLIT_SCALE=1.0, ENLARGE=False,
-                     ADDED=2, KEEP_TRUNK=True, BLOCK_N=block, BLOCK_K=32, BLOCK_M=128)
+    constants = dict(FACTOR=weights, SCALE=0.2, SLOPE=1.0, K=192, N=64, PADDED_K=192, PADDED_N=64, SPLIT=0,
+                     SPLIT_SCALE=1.0, ENLARGE=False, ADDED=2, KEEP_TRUNK=True, BLOCK_N=block, BLOCK_K=32, BLOCK_M=128)
     tensors = dict(source="*" + kind, weights="*" + kind, bias="*fp32", target="*" + kind, base="*fp32", outer="*fp32",
                    trunk="*fp32")
     numbers = ("pixels", "height", "width", "source_stride", "target_stride", "trunk_stride", "size_class")

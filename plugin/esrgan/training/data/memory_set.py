@@ -43,6 +43,9 @@ class PairedMemoryDataset(Dataset[dict[str, Any]]):
         UsageError: a patch that is no multiple of the scale, or a set that is not for training.
     """
 
+    gives_bytes = True
+    """Samples are 0..255: a model that does not divide them would learn nonsense."""
+
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self._scale: int = opt["scale"]

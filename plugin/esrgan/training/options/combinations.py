@@ -114,6 +114,10 @@ def _check_train_set(dataset: DatasetOptions, run: RunOptions, problems: Problem
         problems.add((*path, "gt_size"), f"is {dataset.gt_size}, which is no multiple of the scale {run.scale}")
     if not dataset.dataset_enlarge_ratio > 0:
         problems.add((*path, "dataset_enlarge_ratio"), f"must be over 0, got {dataset.dataset_enlarge_ratio:g}")
+    if getattr(cls, "gives_bytes", False) and not hasattr(registered("model").get(run.model_type), "step_options_type"):
+        problems.add(
+            (*path, "type"), f"{dataset.type} gives 8-bit numbers, which {run.model_type} does not divide by 255"
+        )
     _check_loader(dataset, path, problems)
     accumulate = run.train.extra.get("accumulate") if run.train else None
     if isinstance(accumulate, int) and accumulate > 0 and (dataset.batch_size_per_gpu or 0) % accumulate:

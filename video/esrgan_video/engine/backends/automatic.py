@@ -48,9 +48,9 @@ FILE = "fastest_backends.json"
 def choose_backend(loaded: LoadedNetwork, options: EngineOptions, build: Build) -> Backend:
     """The fastest backend that keeps to the bound of automatic precision with this network.
 
-    The first time for a kind of network on a machine they are measured, which takes a few seconds for a large one, and up
-    to two minutes where Triton's kernels are compiled and tuned, which it remembers too; the answer is kept in the cache
-    folder. A run that goes on says which backend it had, so a new answer cannot mix two.
+    The first time for a kind of network on a machine they are measured, which takes a few seconds for a large one and
+    about a minute where Triton compiles and tunes its kernels (it keeps those); the answer is kept in the cache folder.
+    A run that goes on says which backend it had, so a new answer cannot mix two.
 
     Args:
         loaded: the network.
