@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import random
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -80,6 +82,13 @@ def test_what_it_takes_of_memory_is_said(pairs, monkeypatch):
     pixels = 64 * 48 + 40 * 72 + 32 * 48 + 64 * 64 + 36 * 32
     assert sum(hr.nbytes + lr.nbytes for hr, lr in data._pictures) == 3 * pixels * 17 // 16
     assert said == ["train: 5 pairs in memory, 0 MiB"]
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(pairs, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=40_000))
+    monkeypatch.setattr(memory_set, "read_bgr", lambda _: pytest.fail("a picture was decoded"))
+    with pytest.raises(DataError, match=r"5 pairs need 0 MiB of memory, and 0 are free: take PairedImageDataset"):
+        PairedMemoryDataset(options(pairs))
 
 
 def damage(folder, how):

@@ -6,10 +6,12 @@ import logging
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +19,7 @@ from torch.utils.data import Dataset
 
 from esrgan.errors import DataError, UsageError
 from esrgan.training.data.bicubic_folder import hr_images
-from esrgan.training.data.image_files import read_bgr
+from esrgan.training.data.image_files import probe, read_bgr
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class PairedMemoryDataset(Dataset[dict[str, Any]]):
     Raises:
         DataError: `meta_info_file` or `filename_tmpl` is given; no such folder, no image in it, a file without its
             partner, or a picture that cannot be decoded, is not `scale` times its partner, or is smaller than the
-            patch.
+            patch; or all of them need more memory than is free.
         UsageError: a patch that is no multiple of the scale, or a set that is not for training.
     """
 
@@ -62,6 +64,7 @@ class PairedMemoryDataset(Dataset[dict[str, Any]]):
                     f"{key} is not for PairedMemoryDataset, which takes all pairs of two folders: leave it out"
                 )
         self.paths = _pairs(Path(opt["dataroot_gt"]), Path(opt["dataroot_lq"]))
+        _refuse_what_does_not_fit(self.paths)
         with ThreadPoolExecutor(_THREADS) as pool:
             self._pictures = list(pool.map(self._read, self.paths))
         size = sum(hr.nbytes + lr.nbytes for hr, lr in self._pictures)
@@ -111,6 +114,21 @@ def _pairs(hr_folder: Path, lr_folder: Path) -> list[dict[str, str]]:
         there, missing = (hr_folder, lr_folder) if name in hr else (lr_folder, hr_folder)
         raise DataError(f"{there / name} has no partner in {missing}: make pairs with `basicsr prepare`")
     return [{"lq_path": str(lr[name]), "gt_path": str(file)} for name, file in hr.items()]
+
+
+def _refuse_what_does_not_fit(pairs: list[dict[str, str]]) -> None:
+    """By the headers alone: without it the system would kill the run, and say nothing."""
+    needed = 0
+    for file in (path for pair in pairs for path in pair.values()):
+        with suppress(DataError):  # whoever decodes it says what is wrong
+            facts = probe(Path(file))
+            needed += 3 * facts.width * facts.height
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"{len(pairs):,} pairs need {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free: "
+            "take PairedImageDataset"
+        )
 
 
 def _decoded(file: Path) -> Pixels:
