@@ -3,7 +3,8 @@
     python benchmarks/end_to_end.py CLIP [-n MODEL] [--frames 24] [--rounds 3]
     python benchmarks/end_to_end.py CLIP_IN_1080P --frames 6 --rounds 1 --without-plain
 
-Three ways over the same frames, taken in turn in every round; the ratios are medians of the rounds.
+Three ways over the same frames, taken in turn in every round. A ratio is that of the medians, and in brackets are those
+of the single rounds.
 `engine` computes frames that are in memory already and throws the results away: the limit for everything
 around it. `plain` decodes, computes in float32 and encodes one frame after the other, the way that
 Real-ESRGAN's script does, with the same network, codec and quality.
@@ -113,7 +114,8 @@ def main() -> None:
         if other not in times:
             continue
         ratios = [theirs / ours for ours, theirs in zip(times[name], times[other], strict=True)]
-        print(f"{name} / {other}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        whole = statistics.median(times[other]) / statistics.median(times[name])
+        print(f"{name} / {other}: {whole:.3f} ({', '.join(f'{ratio:.3f}' for ratio in ratios)})")
 
 
 if __name__ == "__main__":

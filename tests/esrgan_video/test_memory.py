@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from esrgan.archs.rrdbnet import RRDBNet
-from esrgan_video.engine.memory import MARGIN, _free_in_control_group, bytes_per_pixel, free_bytes
+from esrgan_video.engine.memory import MARGIN, bytes_per_pixel, free_bytes
 
 CPU = torch.device("cpu")
 
@@ -33,19 +33,3 @@ def test_free_memory_of_the_cpu_is_under_what_the_machine_has():
     import psutil
 
     assert 0 < free_bytes(torch.device("cpu")) < psutil.virtual_memory().total
-
-
-@pytest.mark.parametrize(
-    ("limit", "expected"),
-    [("1000000\n", 1_000_000 - (700_000 - 300_000)), ("200000\n", 0), ("max\n", 1 << 62)],
-    ids=["some left", "over the limit", "no limit"],
-)
-def test_what_a_container_could_reclaim_is_free(tmp_path, limit, expected):
-    (tmp_path / "memory.max").write_text(limit)
-    (tmp_path / "memory.current").write_text("700000\n")
-    (tmp_path / "memory.stat").write_text("anon 350000\nfile 350000\ninactive_file 300000\nactive_file 50000\n")
-    assert _free_in_control_group(tmp_path) == expected
-
-
-def test_outside_of_containers_nothing_is_limited(tmp_path):
-    assert _free_in_control_group(tmp_path) == 1 << 62

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from control_group_tree import group_tree
 from ctrl_c import press_ctrl_c
 from esrgan.errors import UsageError
 from esrgan_video import EngineOptions, Upscaler
@@ -19,17 +20,6 @@ from esrgan_video.engine.workers import Workers
 from network_tools import small_rrdb
 
 _MANY = frozenset(range(64))
-
-
-def group_tree(root, membership, files):
-    """What a control group's files look like to a process that is in it."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(membership)
-    for name, content in files.items():
-        file = root / "sys/fs/cgroup" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-    return root
 
 
 @pytest.mark.parametrize(

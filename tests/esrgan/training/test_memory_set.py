@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import random
 from types import SimpleNamespace
@@ -89,6 +90,15 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(pairs, monke
     monkeypatch.setattr(memory_set, "read_bgr", lambda _: pytest.fail("a picture was decoded"))
     with pytest.raises(DataError, match=r"5 pairs need 0 MiB of memory, and 0 are free: take PairedImageDataset"):
         PairedMemoryDataset(options(pairs))
+
+
+def test_what_each_loading_process_copies_counts(pairs, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    decoded = 3 * (64 * 48 + 40 * 72 + 32 * 48 + 64 * 64 + 36 * 32) * 17 // 16
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3 * decoded))
+    assert len(PairedMemoryDataset(options(pairs, num_worker_per_gpu=2))) == 5
+    with pytest.raises(DataError, match=r"MiB of memory in 4 processes, .* take PairedImageDataset or fewer workers"):
+        PairedMemoryDataset(options(pairs, num_worker_per_gpu=3))
 
 
 def damage(folder, how):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, MutableMapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_GROUPS = Path("sys/fs/cgroup")
-_MEMBERSHIP = Path("proc/self/cgroup")
+from esrgan.control_groups import group_folders
+
 _OWN_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
@@ -53,7 +53,7 @@ def threads_for(wanted: int | None) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """CPU quotas in cores."""
-    for folder in _folders(root):
+    for folder in group_folders("cpu", root):
         try:
             if (folder / "cpu.max").exists():
                 quota, period = (folder / "cpu.max").read_text().split()
@@ -63,19 +63,3 @@ def _quotas(root: Path) -> Iterator[float]:
                 yield float(quota) / float(period)
         except (OSError, ValueError):  # no such file, or "max"
             continue
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    """Folders of the control groups that this process is in."""
-    try:
-        lines = (root / _MEMBERSHIP).read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # In a container the path may be that of the host: then only the mounted root is there.
-        for group in (PurePosixPath(path), *PurePosixPath(path).parents):
-            for mount in (controllers, "cpu") if controllers else ("", "unified"):
-                yield root / _GROUPS / mount / str(group).lstrip("/")

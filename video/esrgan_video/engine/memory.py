@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import psutil
 import torch
 from torch import Tensor, nn
+
+from esrgan.system_memory import available_bytes
 
 _PROBE_SIDE = 16
 MARGIN = 3.2
@@ -51,7 +52,7 @@ def free_bytes(device: torch.device) -> int:
     elif device.type == "mps":
         available = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     else:
-        available = min(psutil.virtual_memory().available, _free_in_control_group())
+        available = available_bytes()
     return int(available * _SHARE.get(device.type, 0.5))
 
 
@@ -63,16 +64,3 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _free_in_control_group(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes left in this container's limit (Linux control groups v2); huge when there is no limit."""
-    try:
-        limit = int((root / "memory.max").read_text())
-        used = int((root / "memory.current").read_text())
-        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
-        # Cached files, and memory that its process gave up for now, are there for whoever asks next.
-        reclaimable = int(statistics.get("inactive_file", 0))
-        return max(0, limit - max(0, used - reclaimable))
-    except (OSError, ValueError):  # no such file, or "max"
-        return 1 << 62

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from esrgan.errors import DataError, UsageError
+from esrgan.system_memory import available_bytes
 from esrgan.training.data.bicubic_folder import hr_images
 from esrgan.training.data.image_files import probe, read_bgr
 
@@ -31,9 +32,9 @@ _THREADS = min(32, os.cpu_count() or 1)
 class PairedMemoryDataset(Dataset[dict[str, Any]]):
     """Patches of pairs, cut, mirrored and turned as BasicSR's `PairedImageDataset` does it for the same random numbers.
 
-    Each picture is decoded once, before training begins, and takes its height times its width times 3 bytes; processes
-    that load are forks and share them. Samples are 8-bit numbers, which this project's models divide on their device;
-    BasicSR's own models do not.
+    Each picture is decoded once, before training begins, and takes its height times its width times 3 bytes. Processes
+    that load share them where they are forks; else (with several GPUs, and not on Linux) each has a copy. Samples are
+    8-bit numbers, which this project's models divide on their device; BasicSR's own models do not.
 
     YAML: `type: PairedMemoryDataset_esrgan`, `name`, `dataroot_gt`, `dataroot_lq`, `gt_size`, `use_hflip`, `use_rot`.
     The files of a pair have the same name, as `basicsr prepare` writes them.
@@ -64,7 +65,7 @@ class PairedMemoryDataset(Dataset[dict[str, Any]]):
                     f"{key} is not for PairedMemoryDataset, which takes all pairs of two folders: leave it out"
                 )
         self.paths = _pairs(Path(opt["dataroot_gt"]), Path(opt["dataroot_lq"]))
-        _refuse_what_does_not_fit(self.paths)
+        _refuse_what_does_not_fit(self.paths, copies=_copies(opt.get("num_worker_per_gpu") or 0))
         with ThreadPoolExecutor(_THREADS) as pool:
             self._pictures = list(pool.map(self._read, self.paths))
         size = sum(hr.nbytes + lr.nbytes for hr, lr in self._pictures)
@@ -116,18 +117,24 @@ def _pairs(hr_folder: Path, lr_folder: Path) -> list[dict[str, str]]:
     return [{"lq_path": str(lr[name]), "gt_path": str(file)} for name, file in hr.items()]
 
 
-def _refuse_what_does_not_fit(pairs: list[dict[str, str]]) -> None:
+def _copies(workers: int) -> int:
+    """How many processes will hold the pictures: forks share what was there before them."""
+    return 1 if multiprocessing.get_start_method() == "fork" else 1 + workers
+
+
+def _refuse_what_does_not_fit(pairs: list[dict[str, str]], *, copies: int) -> None:
     """By the headers alone: without it the system would kill the run, and say nothing."""
     needed = 0
     for file in (path for pair in pairs for path in pair.values()):
         with suppress(DataError):  # whoever decodes it says what is wrong
             facts = probe(Path(file))
-            needed += 3 * facts.width * facts.height
-    free = psutil.virtual_memory().available
+            needed += 3 * facts.width * facts.height * copies
+    free = available_bytes()
     if needed > free:
         raise DataError(
-            f"{len(pairs):,} pairs need {needed / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} are free: "
-            "take PairedImageDataset"
+            f"{len(pairs):,} pairs need {needed / 2**20:,.0f} MiB of memory"
+            f"{f' in {copies} processes' if copies > 1 else ''}, and {free / 2**20:,.0f} are free: "
+            f"take PairedImageDataset{' or fewer workers' if copies > 1 else ''}"
         )
 
 
