@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 
 from esrgan.errors import UsageError
+from esrgan.system_memory import available_bytes
 from esrgan_video.animation.writer import WRITERS
 from esrgan_video.container import VideoEncoder
+from esrgan_video.container.encoder_memory import encoder_bytes
 from esrgan_video.engine.memory import peak_memory
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
@@ -26,6 +28,7 @@ from esrgan_video.segments import unfinished_job
 from esrgan_video.sources import open_source
 from esrgan_video.targets import check_ends
 from esrgan_video.transform import FrameTransform
+from esrgan_video.working_set import left_free
 
 _GROUPS = 3
 """Batches that are tried: the first is slow, since everything is new."""
@@ -52,7 +55,9 @@ class Forecast:
     tried_frames: int
     """Frames that this was measured with."""
     memory: int
-    """Bytes that this process took at most."""
+    """Bytes that a run is expected to take at most."""
+    memory_free: int
+    """Bytes that were free before it."""
     device_memory: int | None
     """Bytes that the network took at most on a device with memory of its own."""
     bytes_per_frame: float
@@ -109,11 +114,15 @@ def dry_run(
     with open_source(source, options) as reader:
         size = options.size.resolve(reader.info.width, reader.info.height, upscaler.scale)
         plan = plan_video(target, reader, size, options, upscaler)
-        plan = plan.with_threads(plan.job.threads)
+        plan = plan.settled(plan.job)
         with plan.muxer(Path(os.devnull)):
             pass  # the header shows what the container cannot hold
         transform = frame_transform(reader, size, plan.video.plan.layout, plan.video.plan.colour, options, upscaler)
-        trial = _try(transform, reader.frames(), plan)
+        encoder = encoder_bytes(plan.video)
+        memory_free = available_bytes()
+        batch = transform.batch_for(reader.first_frame)
+        with left_free(upscaler, writer=encoder, layout=transform.layout, size=size, batch=batch, name=source.name):
+            trial = _try(transform, reader.frames(), plan)
         earlier = None if options.restart else unfinished_job(target)
         has_others = any(stream.action in ("copy", "convert", "attach") for stream in plan.streams.streams)
         return Forecast(
@@ -123,7 +132,8 @@ def dry_run(
             changes=() if earlier is None else tuple(earlier.job.changes(plan.job.facts)),
             frames_per_second=trial.frames / trial.seconds,
             tried_frames=trial.frames,
-            memory=peak_memory(),
+            memory=trial.memory + encoder,
+            memory_free=memory_free,
             device_memory=_peak_device_memory(upscaler.device),
             bytes_per_frame=trial.size / trial.encoded,
             other_bytes=source.stat().st_size if has_others else 0,
@@ -141,6 +151,8 @@ class _Trial:
     """Frames that were encoded."""
     size: int
     """Bytes that this gave."""
+    memory: int
+    """Bytes that the process took at most, with all these frames in it, before any was encoded."""
 
 
 def _try(transform: FrameTransform, frames: Iterable[object], plan: VideoPlan) -> _Trial:
@@ -153,12 +165,13 @@ def _try(transform: FrameTransform, frames: Iterable[object], plan: VideoPlan) -
         times.append(time.monotonic() - start)
         if time.monotonic() - began > _ENOUGH_SECONDS:
             break
+    memory = peak_memory()
     start = time.monotonic()
     sizes = [packet.size for packet in VideoEncoder(plan.video).packets(frame for group in done for frame in group)]
     encoding = (time.monotonic() - start) / len(sizes)
     timed = slice(1, None) if len(times) > 1 else slice(None)
     count = sum(map(len, done[timed]))
-    return _Trial(count, max(sum(times[timed]), encoding * count, 1e-6), len(sizes), sum(sizes))
+    return _Trial(count, max(sum(times[timed]), encoding * count, 1e-6), len(sizes), sum(sizes), memory)
 
 
 def _peak_device_memory(device: torch.device) -> int | None:

@@ -40,6 +40,11 @@ class FrameTarget(Protocol):
         ...
 
     @property
+    def held_bytes(self) -> int:
+        """Memory that what writes will hold, beyond the frame that it is given."""
+        ...
+
+    @property
     def finished(self) -> Mapping[int, Segment]:
         """Parts that an earlier run has written, by their place."""
         ...
@@ -85,6 +90,8 @@ class WholeTarget:
     """Streams of the input that the output lacks."""
     part_frames: None = None
     """All frames are one part."""
+    held_bytes: int = 0
+    """A frame at a time."""
     finished: Mapping[int, Segment] = field(default_factory=dict)
     """None."""
     completion: Completion | None = None
@@ -151,6 +158,11 @@ class StoredTarget[Store: SegmentStore]:
     def completion(self) -> Completion | None:
         """Set when no part is missing."""
         return self._store.completion
+
+    @property
+    def held_bytes(self) -> int:
+        """A frame at a time, unless a subclass holds more."""
+        return 0
 
     @property
     def kept_frames(self) -> int:

@@ -30,11 +30,9 @@ from esrgan_video.segments import Segment, cut
 from esrgan_video.sources import AnyReader, open_source
 from esrgan_video.targets import check_ends, open_target
 from esrgan_video.transform import FrameTransform, UpscaledGroup
+from esrgan_video.working_set import QUEUED_BATCHES, left_free
 
 _log = logging.getLogger(__name__)
-
-_QUEUED_BATCHES = 2
-"""Batches that may wait before the network, and again before the encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +122,15 @@ def upscale_video(
                 reader, (width, height), output.layout, output.colour, options, remembering or upscaler, faces
             )
             resumed = output.kept_frames + sum(part.frames for part in output.finished.values())
-            with _Reporter(reader, resumed, tiles, progress, watch) as reporter:
+            free = left_free(
+                upscaler,
+                writer=output.held_bytes,
+                layout=output.layout,
+                size=(width, height),
+                batch=transform.batch_for(reader.first_frame),
+                name=source.name,
+            )
+            with free, _Reporter(reader, resumed, tiles, progress, watch) as reporter:
                 if output.completion is None:
                     _make(reader, transform, output, reporter)
                 done = output.finish()
@@ -179,8 +185,8 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
             output.write(index, (frame for _, group in members for frame in group.frames()))
 
     decoded = 0
-    ahead = _QUEUED_BATCHES * transform.batch_for(reader.first_frame)
-    with Prefetch(reader.frames(), ahead) as frames, Drain(encode, _QUEUED_BATCHES) as sink:
+    ahead = QUEUED_BATCHES * transform.batch_for(reader.first_frame)
+    with Prefetch(reader.frames(), ahead) as frames, Drain(encode, QUEUED_BATCHES) as sink:
         for index, part in enumerate(cut(frames, output.part_frames)):
             if index in output.finished:
                 decoded += _pass_over(part, output.finished[index], transform)

@@ -67,6 +67,7 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
         "tried_frames": forecast.tried_frames,
         "seconds": None if forecast.seconds is None else round(forecast.seconds, 1),
         "memory": forecast.memory,
+        "memory_free": forecast.memory_free,
         "device_memory": forecast.device_memory,
         "disk_needed": forecast.disk_needed,
         "disk_free": forecast.disk_free,
@@ -110,7 +111,7 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
     speed = f"{forecast.frames_per_second:.3g} frames/s, measured with {forecast.tried_frames} frames"
     yield "time", speed if forecast.seconds is None else f"about {_time(forecast.seconds)} ({speed})"
     device = "" if forecast.device_memory is None else f", {_size(forecast.device_memory)} on the device"
-    yield "memory", f"about {_size(forecast.memory)}{device}"
+    yield "memory", f"about {_size(forecast.memory)}{device}, {_size(forecast.memory_free)} free"
     needed = "unknown" if forecast.disk_needed is None else f"about {_size(forecast.disk_needed)}"
     yield "disk", f"{needed} needed while it works, {_size(forecast.disk_free)} free"
 

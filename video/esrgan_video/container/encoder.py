@@ -178,6 +178,11 @@ def plan_encoder(
     )
 
 
+def has_usual_speed(options: EncoderOptions, plan: EncoderPlan) -> bool:
+    """Whether x264 is at work with a preset that was chosen here: it takes little time beside a network."""
+    return plan.encoder in ("libx264", "libx264rgb") and options.preset is None and not options.extra
+
+
 def _carried(colour: Colour, codec: Codec, info: VideoInfo) -> Colour:
     """`colour` with a matrix that the encoder's streams can name: else players would take another one."""
     matrix = _NEAREST_MATRICES.get(codec.name, {}).get(colour.matrix)

@@ -16,6 +16,9 @@ MARGIN = 3.2
 and the copies that convolution libraries make in their own memory layout."""
 _SHARE = {"cuda": 0.85, "mps": 0.6, "cpu": 0.5}
 """Part of the free memory that may be used: the decoder, the encoder and other programs need the rest."""
+LEAST_BYTES = 128 << 20
+"""What the engine plans with on a processor, however much others are going to take: with less, tiles become so small
+that nearly all of their pixels are overlap."""
 
 
 def bytes_per_pixel(network: nn.Module, *, in_channels: int, dtype: torch.dtype, device: torch.device) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from esrgan.errors import EngineError, UsageError
+from esrgan.system_memory import available_bytes
 from esrgan.weights import LoadedNetwork, NetworkFacts, load_network
 from esrgan_video.engine.backends.base import Backend
 from esrgan_video.engine.backends.making import make_backend
 from esrgan_video.engine.guard import MIN_CROP_PSNR, poor_pictures
-from esrgan_video.engine.memory import free_bytes
+from esrgan_video.engine.memory import LEAST_BYTES, free_bytes
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.planner import Plan, Planner, smaller_pass
 from esrgan_video.engine.remembering import TileMemory
@@ -56,6 +58,7 @@ class Upscaler:
         self._full_passes = self._backend.batch_rounds
         self._checks_pictures = self._options.dtype == "auto" and self._backend.precision == "bfloat16"
         self._said_poor = False
+        self._ceilings: list[int] = []  # bytes that runs at work now leave
         self._max_pixels: int | None = None  # learned from the first time that memory ran out
         self._planner = Planner(
             self._options,
@@ -115,10 +118,27 @@ class Upscaler:
         Raises:
             EngineError: not even the smallest tile fits.
         """
-        max_pixels = int(free_bytes(self.device) / self._backend.bytes_per_pixel)
+        free = min([free_bytes(self.device), *self._ceilings])
+        max_pixels = int(free / self._backend.bytes_per_pixel)
         if self._max_pixels is not None:
             max_pixels = min(max_pixels, self._max_pixels)
         return self._planner.plan(height, width, max_pixels=max_pixels)
+
+    @contextlib.contextmanager
+    def beside(self, held: int) -> Iterator[None]:
+        """Plan inside this context with what is free now less `held` bytes, which the caller is going to take.
+
+        Only on a processor: on other devices the caller's memory is not the engine's.
+        """
+        if self.device.type != "cpu":
+            yield
+            return
+        ceiling = max(LEAST_BYTES, available_bytes() - held)
+        self._ceilings.append(ceiling)
+        try:
+            yield
+        finally:
+            self._ceilings.remove(ceiling)
 
     def __call__(self, batch: Tensor, *, memory: TileMemory | None = None) -> Tensor:
         """Upscale a batch.

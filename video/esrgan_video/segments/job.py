@@ -17,6 +17,8 @@ class Job:
     """Frames of each segment but the last."""
     threads: int
     """Threads of the encoder: some give other bits with another number of them."""
+    lookahead: int | None = None
+    """Frames that x264 looks ahead, where memory asked for fewer than usual; they, too, decide its bits."""
 
     def changes(self, now: Mapping[str, str]) -> list[str]:
         """What is no longer as it was, in words; empty if nothing changed."""
@@ -29,9 +31,19 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
-        return {"facts": dict(self.facts), "segment_frames": self.segment_frames, "threads": self.threads}
+        return {
+            "facts": dict(self.facts),
+            "segment_frames": self.segment_frames,
+            "threads": self.threads,
+            "lookahead": self.lookahead,
+        }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """From the journal."""
-        return cls(facts=record["facts"], segment_frames=record["segment_frames"], threads=record["threads"])
+        return cls(
+            facts=record["facts"],
+            segment_frames=record["segment_frames"],
+            threads=record["threads"],
+            lookahead=record.get("lookahead"),
+        )

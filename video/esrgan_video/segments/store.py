@@ -44,7 +44,7 @@ def opened_store[S: SegmentStore](
 
     Args:
         target: the output.
-        wanted: the job as it would begin now. Where an earlier run settled `segment_frames` and `threads`, these stay.
+        wanted: the job as it would begin now. Where an earlier run settled all but the facts, that stays.
         restart: throw away what an earlier run left.
         make: `SegmentStore`, or one of its kind, from the folder, the output and the journal.
 

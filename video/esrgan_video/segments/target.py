@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from esrgan_video.container import Frame, VideoEncoder
+from esrgan_video.container.encoder_memory import encoder_bytes
 from esrgan_video.container.output_path import finished_under
 from esrgan_video.frame_target import FrameTarget, StoredTarget, completed
 from esrgan_video.options import VideoOptions
@@ -30,12 +31,17 @@ class VideoTarget(StoredTarget[SegmentStore]):
 
     def __init__(self, plan: VideoPlan, store: SegmentStore, *, keeps_frames: bool) -> None:
         self._keeps_frames = keeps_frames
-        self._plan = plan.with_threads(store.job.threads)
+        self._plan = plan.settled(store.job)
         encoder = self._plan.video.plan
         dropped = tuple(str(stream) for stream in self._plan.streams.dropped)
         super().__init__(store, layout=encoder.layout, colour=encoder.colour, dropped=dropped)
         with self._plan.muxer(store.scratch):
             pass
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the encoder will hold."""
+        return encoder_bytes(self._plan.video)
 
     @property
     def kept_frames(self) -> int:
