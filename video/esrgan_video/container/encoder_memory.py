@@ -15,9 +15,9 @@ from typing import Self
 from esrgan_video.colour import PixelLayout
 from esrgan_video.container.encoding import OutputVideo
 
-_MARGIN = 1.1
+_MARGIN = 1.15
 """Over what x264's frames are known to take: its tables for each thread, and what the allocator loses."""
-_BYTES_PER_PIXEL = {"libx265": (220, 320), "libsvtav1": (350, 550), "libvpx-vp9": (125, 250), "ffv1": (35, 70)}
+_BYTES_PER_PIXEL = {"libx265": (220, 350), "libsvtav1": (350, 550), "libvpx-vp9": (140, 280), "ffv1": (35, 70)}
 """By encoder: what it takes at its usual settings for each pixel of a frame, with 8 bits and with more."""
 _OTHERS = (30, 60)
 """The same for any other encoder: a few frames."""
