@@ -12,6 +12,7 @@ from clip_tools import Clip, video_options, write_clip
 from esrgan_video import Upscaler, plan, upscale_video, working_set
 from esrgan_video.colour import PixelLayout
 from esrgan_video.container import EncoderOptions
+from esrgan_video.container.encoding import usual_threads
 from esrgan_video.dry_run import dry_run
 from esrgan_video.engine import EngineOptions, upscaler
 from esrgan_video.engine.cores import usable_cores
@@ -134,5 +135,5 @@ def test_x264_gets_the_threads_that_its_share_of_the_work_is_worth(weights, give
     source = write_clip(tmp_path / "in.mkv", Clip(size=(96, 64), times=range(2)))
     options = video_options(encoder=EncoderOptions(**given))
     upscale_video(source, tmp_path / "o.mkv", upscaler=engine(parameters=weights), options=options, progress="none")
-    own = max(1, min(usable_cores() * 3 // 2, 256 // 32))
+    own = usual_threads("libx264", 256)
     assert int(noted(tmp_path / "o.mkv")["threads"]) == min(own, math.ceil(share * usable_cores()))
