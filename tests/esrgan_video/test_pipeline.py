@@ -89,6 +89,8 @@ def test_the_encoder_reorders_frames_and_none_is_lost(plain, tmp_path, nearest):
         (16_697_987, {}, ("hex", "6")),
         (758_755, {"preset": "medium"}, ("hex", "7")),
         (758_755, {"preset": "veryfast"}, ("hex", "2")),
+        (758_755, {"extra": {"preset": "medium"}}, ("hex", "7")),
+        (758_755, {"extra": {"motion-est": "umh"}}, ("umh", "2")),
         (758_755, {"codec": "hevc"}, None),
     ],
 )

@@ -244,7 +244,8 @@ def _encoder_options(
 ) -> dict[str, str]:
     known = _known_options(codec)
     defaults = _DEFAULTS.get(codec.name, _Defaults())
-    chosen = {**defaults.options, **(defaults.fast_network if fast_network and options.preset is None else {})}
+    own_preset = options.preset is not None or "preset" in options.extra
+    chosen = {**defaults.options, **(defaults.fast_network if fast_network and not own_preset else {})}
     quality_option = defaults.quality_option or ("crf" if "crf" in known else None)
     if options.crf is not None:
         if quality_option is None:
