@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+X264 = ("libx264", "libx264rgb")
+"""FFmpeg's names of x264."""
 _SHORT_NAMES = {
     "h264": "libx264",
     "avc": "libx264",
@@ -183,7 +185,7 @@ def plan_encoder(
 
 def has_usual_speed(options: EncoderOptions, plan: EncoderPlan) -> bool:
     """Whether x264 is at work with a preset that was chosen here: it takes little time beside a network."""
-    return plan.encoder in ("libx264", "libx264rgb") and options.preset is None and not options.extra
+    return plan.encoder in X264 and options.preset is None and not options.extra
 
 
 def _carried(colour: Colour, codec: Codec, info: VideoInfo) -> Colour:

@@ -13,6 +13,7 @@ from math import ceil
 from typing import Self
 
 from esrgan_video.colour import PixelLayout
+from esrgan_video.container.encoder import X264
 from esrgan_video.container.encoding import OutputVideo
 
 _MARGIN = 1.15
@@ -21,7 +22,6 @@ _BYTES_PER_PIXEL = {"libx265": (220, 350), "libsvtav1": (350, 550), "libvpx-vp9"
 """By encoder: what it takes at its usual settings for each pixel of a frame, with 8 bits and with more."""
 _OTHERS = (30, 60)
 """The same for any other encoder: a few frames."""
-_X264 = ("libx264", "libx264rgb")
 _SHORTEST = 3
 """Frames of the shortest lookahead, as many as x264 takes for B-frames alone."""
 
@@ -73,7 +73,7 @@ _PRESETS: Mapping[str, _X264Frames] = {
 def encoder_bytes(video: OutputVideo) -> int:
     """Bytes that the encoder of `video` is expected to take, once it has all the frames that it wants to see."""
     plan, pixels = video.plan, video.width * video.height
-    if plan.encoder not in _X264:
+    if plan.encoder not in X264:
         eight, more = _BYTES_PER_PIXEL.get(plan.encoder, _OTHERS)
         return pixels * (eight if plan.layout.bits == 8 else more)
     held, threads = _X264Frames.of(plan.options), max(1, video.threads)
@@ -95,7 +95,7 @@ def fitting_lookahead(video: OutputVideo, room: int) -> int | None:
     """
     options = video.plan.options
     said = "rc-lookahead" in options or "rc-lookahead" in options.get("x264-params", "")
-    if video.plan.encoder not in _X264 or said or encoder_bytes(video) <= room:
+    if video.plan.encoder not in X264 or said or encoder_bytes(video) <= room:
         return None
     lookahead = _X264Frames.of(options).lookahead
     if lookahead <= _SHORTEST:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 from esrgan.errors import MediaError, UsageError
-from esrgan_video.container.encoder import EncoderPlan
+from esrgan_video.container.encoder import X264, EncoderPlan
 from esrgan_video.container.formats import reason
 from esrgan_video.container.frame import Frame, tag, to_av
 from esrgan_video.container.geometry import scaled_sample_aspect_ratio
@@ -110,7 +110,7 @@ def usual_threads(encoder: str, height: int) -> int:
         height: rows of a frame.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if encoder in ("libx264", "libx264rgb"):
+    if encoder in X264:
         return max(1, min(cores * 3 // 2, height // 32, 128))
     if encoder == "libx265":  # frames at once; how many threads share them changes nothing
         return 1 + sum(cores >= step for step in (4, 8, 16, 32))
