@@ -146,9 +146,36 @@ def test_a_full_disk_drops_the_frames_and_not_the_run(runs, source, undisturbed,
 def test_changed_settings_are_named_and_restart_begins_anew(runs, source, undisturbed, tmp_path):
     target = tmp_path / "out.mp4"
     end_early(runs, source, target, batches=6)
-    other = {**HOW, "encoder": {**FAST, "crf": 30}}
+    other = {**HOW, "color_fix": "wavelet"}
     refused = runs.run(source, target, **other)
     assert refused["status"] == 2
-    assert "was begun otherwise" in refused["error"]
+    assert "was begun otherwise: color fix" in refused["error"]
     assert runs.run(source, target, restart=True, **HOW) == {"status": 0, "frames": FRAMES, "resumed": 0}
+    check_equal(target, undisturbed)
+
+
+OTHER_ENCODERS = [{"preset": "slow"}, {**FAST, "crf": 30}, {"codec": "hevc", "preset": "ultrafast"}]
+
+
+@pytest.mark.parametrize("encoder", OTHER_ENCODERS)
+def test_frames_alone_go_to_any_encoder(encoder, runs, source, tmp_path):
+    target, other = tmp_path / "out.mp4", {**HOW, "encoder": encoder}
+    end_early(runs, source, target, batches=6)
+    kept = unfinished_job(target).frames
+    assert kept >= 8
+    ended, batches = computed(runs, source, target, **other)
+    assert ended["status"] == 0
+    assert batches <= -(-(FRAMES - kept) // BATCH) + 1  # a batch may end with its segment
+    (tmp_path / "again").mkdir()
+    assert runs.run(source, tmp_path / "again/out.mp4", **other)["status"] == 0
+    check_equal(target, tmp_path / "again/out.mp4")
+
+
+def test_encoded_frames_do_not_go_to_another_encoder(runs, source, undisturbed, tmp_path):
+    target = tmp_path / "out.mp4"
+    end_early(runs, source, target, batches=17)
+    refused = runs.run(source, target, **{**HOW, "encoder": {**FAST, "crf": 30}})
+    assert refused["status"] == 2
+    assert "was begun otherwise: encoder options" in refused["error"]
+    assert runs.run(source, target, **HOW)["status"] == 0
     check_equal(target, undisturbed)

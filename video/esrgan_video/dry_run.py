@@ -129,7 +129,7 @@ def dry_run(
             plan=plan,
             frames=reader.expected_frames,
             finished_frames=0 if earlier is None else earlier.frames,
-            changes=() if earlier is None else tuple(earlier.job.changes(plan.job.facts)),
+            changes=() if earlier is None else tuple(earlier.changes(plan.job)),
             frames_per_second=trial.frames / trial.seconds,
             tried_frames=trial.frames,
             memory=trial.memory + encoder,

@@ -112,6 +112,7 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--step", type=int, default=80, help="distance between sub-images (default: %(default)s)")
     parser.add_argument("--convert", action="store_true", help="make grey images and images with alpha RGB")
     parser.add_argument("--vary", action="store_true", help="add smaller, vivid and recoloured copies")
+    parser.add_argument("--flat", action="store_true", help="add collages of flat colours: black, white, bars, fades")
     parser.add_argument("--meta_info", "--meta-info", action="store_true", help="also write meta_info.txt")
     parser.add_argument("--lmdb", action="store_true", help="also write hr.lmdb and lr.lmdb")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
@@ -176,6 +177,7 @@ def _prepare(given: argparse.Namespace) -> int:
         step=given.step,
         convert=given.convert,
         vary=given.vary,
+        flat=given.flat,
         meta_info=given.meta_info,
         lmdb=given.lmdb,
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+_OF_THE_ENCODER = frozenset({"encoder", "encoder options"})
+"""Facts that frames do not depend on, only what they are encoded to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -20,13 +23,18 @@ class Job:
     lookahead: int | None = None
     """Frames that x264 looks ahead, where memory asked for fewer than usual; they, too, decide its bits."""
 
-    def changes(self, now: Mapping[str, str]) -> list[str]:
-        """What is no longer as it was, in words; empty if nothing changed."""
+    def changes(self, now: Mapping[str, str], *, encoded: bool) -> list[str]:
+        """What is no longer as it was, in words; empty if work can go on.
+
+        Args:
+            now: the facts as they would be now.
+            encoded: whether a segment is finished. Until then frames at most are kept, which any encoder can take.
+        """
         names = [*self.facts, *(name for name in now if name not in self.facts)]
         return [
             f"{name} ({self.facts.get(name, 'unset')} before, now {now.get(name, 'unset')})"
             for name in names
-            if self.facts.get(name) != now.get(name)
+            if self.facts.get(name) != now.get(name) and (encoded or name not in _OF_THE_ENCODER)
         ]
 
     def to_json(self) -> dict[str, Any]:

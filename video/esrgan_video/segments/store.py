@@ -44,7 +44,8 @@ def opened_store[S: SegmentStore](
 
     Args:
         target: the output.
-        wanted: the job as it would begin now. Where an earlier run settled all but the facts, that stays.
+        wanted: the job as it would begin now. Where an earlier run finished a segment, what it settled beside the facts
+            stays.
         restart: throw away what an earlier run left.
         make: `SegmentStore`, or one of its kind, from the folder, the output and the journal.
 
@@ -221,6 +222,12 @@ class UnfinishedJob:
     """What it was about."""
     frames: int
     """Frames that are done."""
+    encoded: bool
+    """Whether some of them are encoded."""
+
+    def changes(self, now: Job) -> list[str]:
+        """Why work cannot go on, in words; empty if it can."""
+        return self.job.changes(now.facts, encoded=self.encoded)
 
 
 def unfinished_job(target: Path) -> UnfinishedJob | None:
@@ -237,7 +244,7 @@ def unfinished_job(target: Path) -> UnfinishedJob | None:
     if journal is None:
         return None
     frames = journal.frames + sum(map(len, _shelves(folder, journal).values()))
-    return UnfinishedJob(journal.job, frames) if frames else None
+    return UnfinishedJob(journal.job, frames, encoded=bool(journal.segments)) if frames else None
 
 
 def _journal(folder: Path, wanted: Job, target: Path, *, restart: bool) -> Journal:
@@ -247,11 +254,13 @@ def _journal(folder: Path, wanted: Job, target: Path, *, restart: bool) -> Journ
     if journal is None or not (journal.segments or any(_shelves(folder, journal).values())):
         _clear(folder)
         return Journal.start(path, wanted)
-    changes = journal.job.changes(wanted.facts)
+    changes = journal.job.changes(wanted.facts, encoded=bool(journal.segments))
     if changes:
         raise UsageError(
             f"{target} was begun otherwise: {'; '.join(changes)}. Go back to that, or begin anew with --restart"
         )
+    if not journal.segments:  # the encoder as it is wanted now: an earlier one may have been too large for the memory
+        return Journal.start(path, wanted)
     return journal
 
 

@@ -18,7 +18,7 @@ from esrgan.progress import Progress, ProgressMode
 from esrgan.training.data.bicubic import downscale
 from esrgan.training.data.image_files import SUFFIXES, probe, read_bgr, write_png
 from esrgan.training.data.lmdb_output import write_lmdb
-from esrgan.training.data.varied import Pixels, copies
+from esrgan.training.data.varied import Pixels, collage, copies
 from esrgan.weights.atomic import written_beside
 
 KINDS = ("hr", "lr")
@@ -44,6 +44,8 @@ class PrepareOptions:
     """Make grey images and images with alpha RGB, instead of leaving them out."""
     vary: bool = False
     """Add smaller copies, and vivid ones and ones with exchanged channels of some: see `varied`."""
+    flat: bool = False
+    """Add collages of flat colours and parts of some photographs: see `varied`."""
     meta_info: bool = False
     """Also write `meta_info.txt`, which spares BasicSR the listing of large folders."""
     lmdb: bool = False
@@ -138,8 +140,7 @@ def _photographs(source: Path) -> list[Path]:
 
 def _open_target(target: Path, options: PrepareOptions) -> None:
     made_with: dict[str, int | None] = {"scale": options.scale, "crop": options.crop, "step": options.step}
-    if options.vary:
-        made_with["vary"] = True
+    made_with |= {name: True for name in ("vary", "flat") if getattr(options, name)}
     record = target / _RECORD
     try:
         for kind in KINDS:
@@ -194,11 +195,18 @@ def _write_pairs(path: Path, target: Path, options: PrepareOptions) -> dict[str,
         raise DataError(f"{'has an alpha channel' if facts.has_alpha else 'is grey'}; --convert makes it RGB")
     hr = read_bgr(path)  # (H, W, 3); turned by EXIF, so its sides may not be those of the file
     names = _write_image(hr, path.stem, target, options)
-    if options.vary:
-        for kind, copy in copies(hr, path.stem):
-            if min(copy.shape[:2]) >= (options.crop or options.scale):
-                names |= _write_image(copy, f"{path.stem}.{kind}", target, options)
+    for kind, made in _made_of(hr, path.stem, options):
+        if min(made.shape[:2]) >= (options.crop or options.scale):
+            names |= _write_image(made, f"{path.stem}.{kind}", target, options)
     return names
+
+
+def _made_of(hr: Pixels, stem: str, options: PrepareOptions) -> Iterator[tuple[str, Pixels]]:
+    """The further pictures that are asked for, with the name of each kind."""
+    if options.vary:
+        yield from copies(hr, stem)
+    if options.flat and (flat := collage(hr, stem)) is not None:
+        yield "flat", flat
 
 
 def _write_image(hr: Pixels, stem: str, target: Path, options: PrepareOptions) -> dict[str, tuple[int, int]]:
