@@ -14,6 +14,7 @@ from esrgan.errors import DataError, UsageError
 from esrgan.training.cli import main
 from esrgan.training.data.bicubic import downscale
 from esrgan.training.data.prepare import PrepareOptions, prepare
+from esrgan.training.data.varied import collage
 from esrgan.training.parts import register_all
 
 
@@ -182,6 +183,41 @@ def test_vary_adds_smaller_and_recoloured_copies_with_their_own_lr(tmp_path):
     for hr in vivid:
         assert np.ptp(hr[0, 0].astype(int)) >= 2 * 60 - 2
         assert abs(hr[0, 0].mean() - 90) < 2 or hr.min() == 0
+
+
+def test_flat_adds_collages_with_black_that_is_black(tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    noise = np.random.default_rng(7).integers(1, 255, (160, 200, 3), np.uint8)
+    for number in range(40):
+        cv2.imwrite(str(folder / f"{number}.png"), noise)
+    options = PrepareOptions(crop=None, flat=True)
+    pairs = prepare(folder, tmp_path / "out", options, workers=1, progress="none").pairs
+    made = {path.name: cv2.imread(str(path)) for path in (tmp_path / "out/hr").iterdir()}
+    collages = {name: hr for name, hr in made.items() if name.endswith(".flat.png")}
+    assert len(made) == pairs == 40 + len(collages)
+    assert 4 <= len(collages) <= 16
+    seen = set()
+    for name, hr in collages.items():
+        assert np.array_equal(cv2.imread(str(tmp_path / "out/lr" / name)), downscale(hr, 4))
+        flat = (hr[:-8, :-8] == hr[8:, 8:]).all(-1) & (hr[:-8, :-8] == hr[4:-4, 4:-4]).all(-1)
+        assert flat.mean() > 0.1
+        seen |= {tuple(colour) for colour in hr[:-8, :-8][flat].tolist()}
+    assert {(0, 0, 0), (255, 255, 255)} <= seen
+    assert len(seen) > 30
+    assert any(len(np.unique(hr.reshape(-1, 3), axis=0)) > 1000 for hr in collages.values())  # parts of the photograph
+
+
+def test_collages_are_the_same_again_and_of_any_size():
+    for shape in ((1, 1, 3), (16, 500, 3), (31, 31, 3), (64, 64, 3)):
+        image = np.full(shape, 200, np.uint8)
+        made = [collage(image, str(number)) for number in range(30)]
+        again = [collage(image, str(number)) for number in range(30)]
+        assert any(one is not None for one in made)
+        for one, other in zip(made, again, strict=True):
+            assert (one is None) == (other is None)
+            assert one is None or (one.shape == shape and np.array_equal(one, other))
+    assert image.min() == 200
 
 
 def test_two_photographs_of_one_name_are_refused(photographs, tmp_path):
