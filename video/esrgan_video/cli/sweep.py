@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from esrgan.errors import UsageError
 from esrgan.progress import ProgressMode
+from esrgan_video.engine.options import TTA_HELP
 
 if TYPE_CHECKING:
     from esrgan_video.sweep.measure import Crop, Swept
@@ -39,6 +40,7 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    parser.add_argument("-x", "--tta", action="store_true", help=TTA_HELP)
     parser.add_argument(
         "--progress", choices=get_args(ProgressMode), default="auto", help="auto, bar, lines, json, none"
     )
@@ -99,7 +101,7 @@ def run(given: argparse.Namespace) -> int:
         load_network(given.b),
         _images(given.images),
         given.alphas,
-        engine=EngineOptions(device=given.device, dtype="float32"),
+        engine=EngineOptions(device=given.device, dtype="float32", tta=given.tta),
         crop=given.crop,
         progress=given.progress,
     )

@@ -17,7 +17,7 @@ from esrgan.progress import Progress, ProgressMode
 from esrgan_video.cli.times import parse_time
 from esrgan_video.cli.upscale_plan import DEFAULT_FOLDER, Job, UpscalePlan, plan_upscale
 from esrgan_video.engine.backends.config import BACKEND_HELP
-from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP, DType
+from esrgan_video.engine.options import DEFAULT_OVERLAP, EXACT_OVERLAP, TTA_HELP, DType
 from esrgan_video.pipes.names import PIPE, path_of
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def _add_engine(group: Any) -> None:
         help="pixels that tiles overlap (default: %(default)s)",
     )
     group.add_argument("--batch", type=int, help="frames in one pass (default: by size and memory)")
+    group.add_argument("-x", "--tta", action="store_true", help=TTA_HELP)
     group.add_argument("--threads", type=int, help="processor cores to use (default: all that this process may use)")
 
 

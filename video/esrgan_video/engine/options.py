@@ -19,6 +19,11 @@ values of 255, 24 none."""
 EXACT_OVERLAP = 2 * DEFAULT_OVERLAP
 """The same where the result is to be that of the float32 network: a margin for deeper networks than were measured."""
 
+TTA_HELP = (
+    "take the mean over a picture's eight orientations (self-ensemble): 8 times the work for a little more fidelity"
+)
+"""Of the option `--tta`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
@@ -45,6 +50,9 @@ class EngineOptions:
     """Input pixels of neighbourhood that a tile sees beyond each of its sides."""
     batch: int | None = None
     """Frames or tiles in one pass; `None` chooses."""
+    tta: bool = False
+    """Whether a picture goes through the network in its eight orientations, of which the result is the mean: 8 times
+    the work for a little more fidelity."""
     threads: int | None = None
     """Processor cores to use; `None` takes what `OMP_NUM_THREADS` says, or all that the process may use."""
 

@@ -23,6 +23,7 @@ from esrgan_video.engine.memory import LEAST_BYTES, free_bytes
 from esrgan_video.engine.options import EngineOptions
 from esrgan_video.engine.planner import Plan, Planner, smaller_pass
 from esrgan_video.engine.remembering import TileMemory
+from esrgan_video.engine.self_ensemble import self_ensemble
 from esrgan_video.engine.tiles import cut, kept, kept_of_window, window
 
 _log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Upscaler:
             **({"pictures in float32": f"under {MIN_CROP_PSNR:g} dB"} if self._checks_pictures else {}),
             "tile": "by memory" if options.tile is None else str(options.tile),
             "tile overlap": str(options.overlap),
+            **({"self-ensemble": "eight orientations"} if options.tta else {}),
         }
 
     def plan(self, height: int, width: int) -> Plan:
@@ -290,8 +292,8 @@ class Upscaler:
         return torch.cat((windows, windows[-1:].expand(missing, -1, -1, -1)))
 
     def _run(self, backend: Backend, images: Tensor) -> Tensor:
-        """One pass of the network."""
-        return backend(images)
+        """One pass of the network, or one for each orientation of the images."""
+        return self_ensemble(backend, images) if self._options.tta else backend(images)
 
 
 def checksum(network: nn.Module) -> str:

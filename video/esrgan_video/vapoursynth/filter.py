@@ -44,6 +44,7 @@ def esrgan(
     device: str | Sequence[str] | None = None,
     dtype: DType | None = None,
     calibration: Calibration | None = None,
+    tta: bool = False,
     num_streams: int = 1,
     interpolate: Model | tuple[Model, float] | None = None,
     alpha: float | None = None,
@@ -73,6 +74,7 @@ def esrgan(
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; several of them share the batches.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or, with `backend="openvino"` and a calibration, `int8`.
         calibration: for `int8`: what `esrgan_video.export.int8.calibrate` found in some frames of the clip.
+        tta: take the mean over the eight orientations of a frame: 8 times the work for a little more fidelity.
         num_streams: batches that each device computes at the same time.
         interpolate: a second network to blend in, parameter by parameter (Wang et al. 2018, section 3.4), or such a
             network and its share, `(network, alpha)`.
@@ -106,6 +108,7 @@ def esrgan(
         tile=tile,
         overlap=DEFAULT_OVERLAP if overlap is None else overlap,
         batch=batch,
+        tta=tta,
     )
     size = OutputSize(scale=scale)
     network, name = _load(model, interpolate, alpha)
