@@ -53,12 +53,16 @@ def by_basicsr(archs: SimpleNamespace, name: str, photo: Path) -> np.ndarray:
     state = load_file(resolve(name))
     blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
     features, growth = len(state["conv_first.bias"]), len(state["body.0.rdb1.conv1.bias"])
-    network = archs.RRDBNet(3, 3, 4, num_feat=features, num_block=blocks, num_grow_ch=growth)
+    unshuffle = {3: 1, 12: 2}[state["conv_first.weight"].shape[1]]
+    scale = 4 // unshuffle
+    network = archs.RRDBNet(3, 3, scale, num_feat=features, num_block=blocks, num_grow_ch=growth)
     network.load_state_dict(state, strict=True)
-    picture = torch.from_numpy(pixels(photo).copy()).permute(2, 0, 1)[None].double() / 255
+    picture = pixels(photo)
+    height, width = picture.shape[:2]
+    whole = np.pad(picture, ((0, -height % unshuffle), (0, -width % unshuffle), (0, 0)), mode="reflect")
     with torch.inference_mode():
-        large = network.double()(picture)[0].clamp(0, 1) * 255
-    return large.permute(1, 2, 0).numpy()
+        large = network.double()(torch.from_numpy(whole).permute(2, 0, 1)[None].double() / 255)[0].clamp(0, 1) * 255
+    return large.permute(1, 2, 0).numpy()[: height * scale, : width * scale]
 
 
 def by_command(name: str, photo: Path, folder: Path) -> np.ndarray:

@@ -262,6 +262,14 @@ def test_the_mean_over_orientations_is_the_engines(rgbs):
     assert not torch.equal(as_batch(all_planes(result)), Upscaler(network, FLOAT32)(as_batch(rgbs[:3])))
 
 
+def test_mirrored_borders_are_the_engines(rgbs):
+    network = small_rrdb()
+    expected = Upscaler(network, replace(FLOAT32, batch=3, pre_pad=2))
+    result = esrgan(clip_of(rgbs[:3], vs.RGBS), network, batch=3, pre_pad=2, device="cpu", dtype="float32")
+    assert torch.equal(as_batch(all_planes(result)), expected(as_batch(rgbs[:3])))
+    assert not torch.equal(as_batch(all_planes(result)), Upscaler(network, FLOAT32)(as_batch(rgbs[:3])))
+
+
 def test_several_devices_share_the_batches(rgbs, monkeypatch):
     made = []
     monkeypatch.setattr(filter, "Upscaler", lambda *args: made.append(Upscaler(*args)) or made[-1])

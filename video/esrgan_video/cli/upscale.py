@@ -178,6 +178,14 @@ def _add_engine(group: Any) -> None:
         default=DEFAULT_OVERLAP,
         help="pixels that tiles overlap (default: %(default)s)",
     )
+    group.add_argument(
+        "--pre-pad",
+        "--pre_pad",
+        type=int,
+        default=0,
+        help="pixels that a frame is mirrored by beyond its border first: 4 keep flat, vivid areas free of a tint "
+        "there (default: %(default)s)",
+    )
     group.add_argument("--batch", type=int, help="frames in one pass (default: by size and memory)")
     group.add_argument("-x", "--tta", action="store_true", help=TTA_HELP)
     group.add_argument("--threads", type=int, help="processor cores to use (default: all that this process may use)")

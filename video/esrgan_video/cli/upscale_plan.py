@@ -97,6 +97,7 @@ def _engine_options(given: argparse.Namespace) -> EngineOptions:
         tile=given.tile,
         overlap=max(given.tile_pad, EXACT_OVERLAP) if given.exact else given.tile_pad,
         batch=given.batch,
+        pre_pad=given.pre_pad,
         tta=given.tta,
         threads=given.threads,
     )

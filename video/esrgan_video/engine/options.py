@@ -19,6 +19,8 @@ values of 255, 24 none."""
 EXACT_OVERLAP = 2 * DEFAULT_OVERLAP
 """The same where the result is to be that of the float32 network: a margin for deeper networks than were measured."""
 
+MOST_PRE_PAD = 256
+"""Beyond what a network sees from a place, more of it changes nothing."""
 TTA_HELP = (
     "take the mean over a picture's eight orientations (self-ensemble): 8 times the work for a little more fidelity"
 )
@@ -50,6 +52,9 @@ class EngineOptions:
     """Input pixels of neighbourhood that a tile sees beyond each of its sides."""
     batch: int | None = None
     """Frames or tiles in one pass; `None` chooses."""
+    pre_pad: int = 0
+    """Input pixels that a frame is mirrored by beyond each side before the network sees it, and cut off by again. The
+    network itself sees black there: along the border of flat, vivid areas it is far off."""
     tta: bool = False
     """Whether a picture goes through the network in its eight orientations, of which the result is the mean: 8 times
     the work for a little more fidelity."""
@@ -69,6 +74,8 @@ class EngineOptions:
             raise UsageError(f"tile must be 0 (whole frames) or a side in pixels, got {self.tile}")
         if self.overlap < 0:
             raise UsageError(f"tile overlap must be 0 or more pixels, got {self.overlap}")
+        if not 0 <= self.pre_pad <= MOST_PRE_PAD:
+            raise UsageError(f"pre-pad must be 0 to {MOST_PRE_PAD} pixels, got {self.pre_pad}")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
         if self.threads is not None and self.threads < 1:

@@ -109,6 +109,7 @@ class Upscaler:
             **({"pictures in float32": f"under {MIN_CROP_PSNR:g} dB"} if self._checks_pictures else {}),
             "tile": "by memory" if options.tile is None else str(options.tile),
             "tile overlap": str(options.overlap),
+            **({"pre-pad": f"{options.pre_pad} pixels"} if options.pre_pad else {}),
             **({"self-ensemble": "eight orientations"} if options.tta else {}),
         }
 
@@ -236,7 +237,9 @@ class Upscaler:
     def _upscale(self, backend: Backend, frames: Tensor, memory: TileMemory | None = None) -> Tensor:
         """`(N, C, H, W)` float32 -> `(N, C, H * s, W * s)` float32, in as many passes as memory asks for."""
         height, width = frames.shape[-2:]
-        padded = _pad_to_multiple(frames, self.facts.size_multiple)
+        border = self._options.pre_pad
+        padded = _pad_to_multiple(_mirrored_around(frames, border), self.facts.size_multiple)
+        rows, columns = (slice(border * self.scale, (border + side) * self.scale) for side in (height, width))
         while True:
             plan = self.plan(*padded.shape[-2:])
             try:
@@ -248,7 +251,7 @@ class Upscaler:
                     memory.forget()
                 self._shrink(padded, plan)
             else:
-                return result[..., : height * self.scale, : width * self.scale]
+                return result[..., rows, columns]
 
     def _shrink(self, frames: Tensor, plan: Plan) -> None:
         """Let the next plan hold half of what did not fit."""
@@ -308,6 +311,23 @@ def checksum(network: nn.Module) -> str:
 def _finite(result: Tensor) -> Tensor:
     """`(N,)` bool."""
     return torch.isfinite(result.sum(dim=(1, 2, 3)))
+
+
+def _mirrored_around(frames: Tensor, border: int) -> Tensor:
+    """Go on beyond each side as in a mirror, the outermost pixels twice: so the LR of bicubic reduction was made.
+
+    As often as it takes, where `border` is more than the frame has.
+    """
+    if not border:
+        return frames
+    rows, columns = (_mirrored(side, border, frames.device) for side in frames.shape[-2:])
+    return frames.index_select(-2, rows).index_select(-1, columns)
+
+
+def _mirrored(side: int, border: int, device: torch.device) -> Tensor:
+    """Which of `side` pixels lies at each place from `-border` to `side + border`."""
+    places = torch.arange(-border, side + border, device=device) % (2 * side)
+    return torch.minimum(places, 2 * side - 1 - places)
 
 
 def _pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:

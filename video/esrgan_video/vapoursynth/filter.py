@@ -44,6 +44,7 @@ def esrgan(
     device: str | Sequence[str] | None = None,
     dtype: DType | None = None,
     calibration: Calibration | None = None,
+    pre_pad: int = 0,
     tta: bool = False,
     num_streams: int = 1,
     interpolate: Model | tuple[Model, float] | None = None,
@@ -74,6 +75,8 @@ def esrgan(
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; several of them share the batches.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or, with `backend="openvino"` and a calibration, `int8`.
         calibration: for `int8`: what `esrgan_video.export.int8.calibrate` found in some frames of the clip.
+        pre_pad: input pixels that a frame is mirrored by beyond each side before the network sees it: 4 keep flat,
+            vivid areas free of a tint along the border.
         tta: take the mean over the eight orientations of a frame: 8 times the work for a little more fidelity.
         num_streams: batches that each device computes at the same time.
         interpolate: a second network to blend in, parameter by parameter (Wang et al. 2018, section 3.4), or such a
@@ -108,6 +111,7 @@ def esrgan(
         tile=tile,
         overlap=DEFAULT_OVERLAP if overlap is None else overlap,
         batch=batch,
+        pre_pad=pre_pad,
         tta=tta,
     )
     size = OutputSize(scale=scale)
