@@ -9,7 +9,7 @@ import torch
 from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import UsageError
-from esrgan.weights import interpolate, network_from_state_dict
+from esrgan.weights import add_difference, interpolate, network_from_state_dict
 
 
 @pytest.fixture
@@ -71,3 +71,36 @@ def test_different_sizes_are_refused_with_both_values(seeded):
     for difference in ("num_block is 2 and 1", "num_grow_ch is 2 and 3", "scale is 4 and 2"):
         assert difference in str(caught.value)
     assert "num_feat" not in str(caught.value)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.3, 1])
+def test_a_difference_is_added_to_every_parameter(seeded, alpha):
+    network = RRDBNet(num_feat=5, num_block=2, num_grow_ch=3)
+    a, b, c = (seeded(network, seed) for seed in (1, 2, 3))
+    made = add_difference(*map(network_from_state_dict, (a, b, c)), alpha).network.state_dict()
+    assert made.keys() == a.keys()
+    for key, tensor in made.items():
+        exact = [weights[key].numpy().astype(np.float64) for weights in (a, b, c)]
+        np.testing.assert_array_equal(tensor.numpy(), (exact[0] + alpha * (exact[1] - exact[2])).astype(np.float32))
+
+
+def test_a_difference_to_the_network_itself_is_interpolation(pair):
+    a, b = map(network_from_state_dict, pair)
+    made, mixed = (some.network.state_dict() for some in (add_difference(a, b, a, 0.25), interpolate(a, b, 0.25)))
+    for key, tensor in made.items():
+        torch.testing.assert_close(tensor, mixed[key], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_more_than_the_difference_is_refused(pair, alpha):
+    a, b = map(network_from_state_dict, pair)
+    with pytest.raises(UsageError, match=f"alpha must be 0 to 1, got {alpha}"):
+        add_difference(a, b, a, alpha)
+
+
+def test_a_difference_of_another_size_is_refused(pair, seeded):
+    a, b = map(network_from_state_dict, pair)
+    other = network_from_state_dict(seeded(RRDBNet(num_feat=5, num_block=1, num_grow_ch=3)))
+    for three in ((a, b, other), (a, other, b)):
+        with pytest.raises(UsageError, match="num_block is 2 and 1"):
+            add_difference(*three, 1)

@@ -291,6 +291,12 @@ def test_convert_and_interpolate_write_what_numpy_says(weights, tmp_path):
     mixed = torch.load(blend, weights_only=True)["params"]
     for key, value in state.items():
         np.testing.assert_allclose(mixed[key].numpy(), value.numpy() + 0.25, rtol=0, atol=1e-6)
+    carried = tmp_path / "carried.pth"
+    networks = [str(blend), str(other), "--minus", str(weights)]
+    assert main(["interpolate", *networks, "--alpha", "0.5", "-o", str(carried)]) == 0
+    moved = torch.load(carried, weights_only=True)["params"]
+    for key, value in state.items():
+        np.testing.assert_allclose(moved[key].numpy(), value.numpy() + 0.75, rtol=0, atol=1e-6)
     half = tmp_path / "half.safetensors"
     assert main(["convert", str(blend), "-o", str(half), "--half"]) == 0
     assert half.stat().st_size < blend.stat().st_size

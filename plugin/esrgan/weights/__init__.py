@@ -7,7 +7,7 @@ from esrgan.weights.facts import LoadedNetwork, NetworkFacts
 from esrgan.weights.files import read_state_dict
 from esrgan.weights.growing import grow
 from esrgan.weights.load import load_network, network_from_state_dict
-from esrgan.weights.mixing import interpolate, load_blend
+from esrgan.weights.mixing import add_difference, interpolate, load_blend
 from esrgan.weights.registry import MODELS, ModelEntry, gan_of, resolve
 from esrgan.weights.save import save_network
 
@@ -16,6 +16,7 @@ __all__ = [
     "LoadedNetwork",
     "ModelEntry",
     "NetworkFacts",
+    "add_difference",
     "describe",
     "gan_of",
     "grow",

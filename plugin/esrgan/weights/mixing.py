@@ -1,4 +1,4 @@
-"""Network interpolation (Wang et al. 2018, arXiv:1809.00219, section 3.4)."""
+"""Networks made of the weights of others: interpolation (Wang et al. 2018, section 3.4) and added differences."""
 
 from __future__ import annotations
 
@@ -37,11 +37,30 @@ def interpolate(a: LoadedNetwork, b: LoadedNetwork, alpha: float) -> LoadedNetwo
         raise UsageError(f"alpha must be 0 to 1, got {alpha}")
     _check_alike(a, b)
     theta_a, theta_b = state_dict_of(a), state_dict_of(b)
-    mixed = {key: _mix(theta_a[key], theta_b[key], alpha) for key in theta_a}
-    network = copy.deepcopy(a.network)
-    target = network.inner if isinstance(network, SpandrelNetwork) else network
-    target.load_state_dict(mixed)
-    return LoadedNetwork(network, a.facts)
+    return _with_weights(a, {key: _mix(theta_a[key], theta_b[key], alpha) for key in theta_a})
+
+
+def add_difference(a: LoadedNetwork, b: LoadedNetwork, c: LoadedNetwork, alpha: float) -> LoadedNetwork:
+    """θ = θ_A + α (θ_B - θ_C) for every parameter: what training made of C into B, carried over to its relative A.
+
+    Computed in float64 and rounded once ("task arithmetic", Ilharco et al. 2023, arXiv:2212.04089). Meaningful only
+    where A and B were both trained from C, or from networks close to it.
+
+    Args:
+        a: network that is to change; itself it is not changed.
+        b: network after the training, of the same architecture and configuration; it is not changed.
+        c: network before it; it is not changed.
+        alpha: how much of the difference, 0 to 1.
+
+    Raises:
+        UsageError: `alpha` outside 0..1, or networks that differ; the message names the difference.
+    """
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha must be 0 to 1, got {alpha}")
+    _check_alike(a, b)
+    _check_alike(a, c)
+    theta_a, theta_b, theta_c = (state_dict_of(network) for network in (a, b, c))
+    return _with_weights(a, {key: _add(theta_a[key], theta_b[key], theta_c[key], alpha) for key in theta_a})
 
 
 def load_blend(
@@ -67,10 +86,23 @@ def load_blend(
     return interpolate(load_network(a, progress=progress), load_network(b, progress=progress), alpha)
 
 
+def _with_weights(loaded: LoadedNetwork, weights: Mapping[str, Tensor]) -> LoadedNetwork:
+    network = copy.deepcopy(loaded.network)
+    target = network.inner if isinstance(network, SpandrelNetwork) else network
+    target.load_state_dict(weights)
+    return LoadedNetwork(network, loaded.facts)
+
+
 def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     if not a.is_floating_point():
         return a
     return ((1 - alpha) * a.to(torch.float64) + alpha * b.to(torch.float64)).to(a.dtype)
+
+
+def _add(a: Tensor, b: Tensor, c: Tensor, alpha: float) -> Tensor:
+    if not a.is_floating_point():
+        return a
+    return (a.to(torch.float64) + alpha * (b.to(torch.float64) - c.to(torch.float64))).to(a.dtype)
 
 
 def _check_alike(a: LoadedNetwork, b: LoadedNetwork) -> None:

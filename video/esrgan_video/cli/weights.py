@@ -31,6 +31,11 @@ def add_parsers(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> No
     interpolate.add_argument("a", help="weights file or name, usually the PSNR-oriented network")
     interpolate.add_argument("b", help="weights file or name, usually the GAN")
     interpolate.add_argument("--alpha", type=float, required=True, help="0 is A, 1 is B")
+    interpolate.add_argument(
+        "--minus",
+        metavar="C",
+        help="make A + alpha (B - C) instead: what training made of C into B, carried over to A",
+    )
     _add_output(interpolate)
     interpolate.set_defaults(run=_interpolate)
 
@@ -91,9 +96,13 @@ def _convert(given: argparse.Namespace) -> int:
 
 
 def _interpolate(given: argparse.Namespace) -> int:
-    from esrgan.weights import interpolate, load_network
+    from esrgan.weights import add_difference, interpolate, load_network
 
-    _save(interpolate(load_network(given.a), load_network(given.b), given.alpha), given)
+    a, b = load_network(given.a), load_network(given.b)
+    if given.minus is None:
+        _save(interpolate(a, b, given.alpha), given)
+    else:
+        _save(add_difference(a, b, load_network(given.minus), given.alpha), given)
     return 0
 
 
