@@ -85,6 +85,13 @@ _ENTRIES = (
         licence=_OWN_LICENCE,
     ),
     ModelEntry(
+        name="rrdb-lite-x2-psnr",
+        description="the small network for x2, at a quarter of the work; installed with the package",
+        scale=2,
+        file="rrdb-lite-x2-psnr.safetensors",
+        licence=_OWN_LICENCE,
+    ),
+    ModelEntry(
         name="rrdb-standard-x4-psnr",
         description="three times as large as the default network, for clean pictures; installed with the package",
         scale=4,
