@@ -10,3 +10,8 @@ def multiplies_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch asks it by this name too
+
+
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512, and with it everything of AVX2's time."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
