@@ -6,15 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import UsageError
-from esrgan.weights import load_network, save_network
+from esrgan.weights import load_network
 from esrgan.weights.registry import MODELS
-from esrgan_video.cli.main import main
 from esrgan_video.engine import EngineOptions, Upscaler
-from network_tools import loaded, random_rrdb
+from network_tools import by_command, check_rounded, loaded, noise, random_rrdb, shallow
 
 
 def on_padded(network: torch.nn.Module, images: np.ndarray, border: int, scale: int, multiple: int = 1) -> np.ndarray:
@@ -53,14 +51,11 @@ def test_sizes_that_pixel_unshuffle_cannot_take(border):
 
 
 def test_tiles_that_see_enough_change_nothing():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2), torch.nn.Conv2d(3, 3, 3, padding=1)
-    ).requires_grad_(False)
+    network = shallow()
     images = torch.rand(2, 3, 61, 47)
     options = EngineOptions(device="cpu", dtype="float32", tile=16, overlap=2, batch=3, pre_pad=5)
-    result = Upscaler(loaded(network, 2), options)(images).numpy()
-    np.testing.assert_allclose(result, on_padded(network, images.numpy(), 5, 2), rtol=0, atol=1e-6)
+    result = Upscaler(network, options)(images).numpy()
+    np.testing.assert_allclose(result, on_padded(network.network, images.numpy(), 5, 2), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in MODELS.values() if entry.address is None])
@@ -79,18 +74,9 @@ def test_flat_vivid_pictures_come_out_flat_up_to_their_corners(name):
 
 @pytest.mark.parametrize("option", ["--pre-pad", "--pre_pad"])
 def test_the_command_mirrors(option, tmp_path):
-    network = random_rrdb()
-    save_network(network, tmp_path / "network.safetensors")
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "in.png")
-    source, weights, target = (str(tmp_path / name) for name in ("in.png", "network.safetensors", "out.png"))
-    arguments = ["upscale", source, "-o", target, "-n", weights, "--fp32", option, "4", "--progress", "none"]
-    assert main(arguments) == 0
-    large = on_padded(network.network, pixels.transpose(2, 0, 1)[None] / 255.0, 4, 4)[0]
-    with Image.open(target) as image:
-        difference = np.asarray(image).astype(int) - (large.clip(0, 1) * 255).round().transpose(1, 2, 0)
-    assert np.abs(difference).max() <= 1
-    assert np.count_nonzero(difference) < difference.size / 1000  # ties of rounding at most
+    network, pixels = random_rrdb(), noise()
+    expected = on_padded(network.network, pixels.transpose(2, 0, 1)[None] / 255.0, 4, 4)[0]
+    check_rounded(by_command(network, pixels, tmp_path, option, "4"), expected)
 
 
 def test_runs_with_other_borders_are_told_apart():

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from esrgan.weights import save_network
-from esrgan_video.cli.main import main
 from esrgan_video.engine import EngineOptions, Upscaler
-from network_tools import loaded, random_rrdb
+from network_tools import by_command, check_rounded, noise, random_rrdb, shallow
 
 OPTIONS = {"device": "cpu", "dtype": "float32", "tta": True}
 
@@ -50,13 +48,10 @@ def test_a_turned_picture_gives_the_turned_result():
 
 
 def test_tiles_are_turned_one_by_one_and_change_nothing_where_they_see_enough():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2), torch.nn.Conv2d(3, 3, 3, padding=1)
-    ).requires_grad_(False)
+    network = shallow()
     images = torch.rand(2, 3, 61, 47)
-    tiled = Upscaler(loaded(network, 2), EngineOptions(**OPTIONS, tile=16, overlap=2, batch=3))(images)
-    expected = np.stack([mean_over_orientations(network, image.numpy()) for image in images])
+    tiled = Upscaler(network, EngineOptions(**OPTIONS, tile=16, overlap=2, batch=3))(images)
+    expected = np.stack([mean_over_orientations(network.network, image.numpy()) for image in images])
     np.testing.assert_allclose(tiled.numpy(), expected, rtol=0, atol=1e-6)
 
 
@@ -69,16 +64,6 @@ def test_runs_with_and_without_it_are_told_apart():
 
 @pytest.mark.parametrize("option", ["--tta", "-x"])
 def test_the_command_writes_the_mean(option, tmp_path):
-    from PIL import Image
-
-    network = random_rrdb()
-    save_network(network, tmp_path / "network.safetensors")
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "in.png")
-    source, weights, target = (str(tmp_path / name) for name in ("in.png", "network.safetensors", "out.png"))
-    assert main(["upscale", source, "-o", target, "-n", weights, "--fp32", option, "--progress", "none"]) == 0
-    mean = mean_over_orientations(network.network, pixels.transpose(2, 0, 1) / 255.0)
-    with Image.open(target) as image:
-        difference = np.asarray(image).astype(int) - (mean.clip(0, 1) * 255).round().transpose(1, 2, 0)
-    assert np.abs(difference).max() <= 1
-    assert np.count_nonzero(difference) < difference.size / 1000  # ties of rounding at most
+    network, pixels = random_rrdb(), noise()
+    expected = mean_over_orientations(network.network, pixels.transpose(2, 0, 1) / 255.0)
+    check_rounded(by_command(network, pixels, tmp_path, option), expected)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from esrgan.archs.rrdbnet import RRDBNet
-from esrgan.weights import LoadedNetwork, NetworkFacts
+from esrgan.weights import LoadedNetwork, NetworkFacts, save_network
 
 
 def loaded(network: nn.Module, scale: int) -> LoadedNetwork:
@@ -43,6 +47,13 @@ def random_rrdb(scale: int = 4, **sizes: int) -> LoadedNetwork:
     return loaded(network, scale)
 
 
+def shallow() -> LoadedNetwork:
+    """A x2 network of two convolutions with random weights, which sees 2 pixels around each."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(3, 3, 3, padding=1))
+    return loaded(nn.Sequential(*layers).requires_grad_(False), 2)
+
+
 def reference(network: LoadedNetwork, images: Tensor) -> Tensor:
     """What the network gives in float64."""
     with torch.no_grad():
@@ -52,3 +63,27 @@ def reference(network: LoadedNetwork, images: Tensor) -> Tensor:
 def relative_error(result: Tensor, expected: Tensor) -> float:
     """Root mean square of the difference over that of `expected`."""
     return ((result.cpu() - expected).square().mean() / expected.square().mean()).sqrt().item()
+
+
+def noise() -> NDArray[np.uint8]:
+    """A picture of 17x12, `(H, W, 3)`."""
+    return np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+def by_command(network: LoadedNetwork, pixels: NDArray[np.uint8], folder: Path, *options: str) -> NDArray[np.uint8]:
+    """What `esrgan upscale` in float32 makes of `pixels`, `(H, W, 3)`, with the network in a file."""
+    from esrgan_video.cli.main import main
+
+    source, weights, target = (str(folder / name) for name in ("in.png", "network.safetensors", "out.png"))
+    save_network(network, weights)
+    Image.fromarray(pixels).save(source)
+    assert main(["upscale", source, "-o", target, "-n", weights, "--fp32", *options, "--progress", "none"]) == 0
+    with Image.open(target) as image:
+        return np.asarray(image)
+
+
+def check_rounded(written: NDArray[np.uint8], expected: NDArray[np.float64]) -> None:
+    """Hold `(H, W, 3)` code values against the exact `(3, H, W)` in 0..1: only ties may round otherwise."""
+    difference = written.astype(int) - (expected.clip(0, 1) * 255).round().transpose(1, 2, 0)
+    assert np.abs(difference).max() <= 1
+    assert np.count_nonzero(difference) < difference.size / 1000

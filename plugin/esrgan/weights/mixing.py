@@ -33,8 +33,7 @@ def interpolate(a: LoadedNetwork, b: LoadedNetwork, alpha: float) -> LoadedNetwo
     Raises:
         UsageError: `alpha` outside 0..1, or networks that differ; the message names the difference.
     """
-    if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha must be 0 to 1, got {alpha}")
+    _check_alpha(alpha)
     _check_alike(a, b)
     theta_a, theta_b = state_dict_of(a), state_dict_of(b)
     return _with_weights(a, {key: _mix(theta_a[key], theta_b[key], alpha) for key in theta_a})
@@ -55,8 +54,7 @@ def add_difference(a: LoadedNetwork, b: LoadedNetwork, c: LoadedNetwork, alpha: 
     Raises:
         UsageError: `alpha` outside 0..1, or networks that differ; the message names the difference.
     """
-    if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha must be 0 to 1, got {alpha}")
+    _check_alpha(alpha)
     _check_alike(a, b)
     _check_alike(a, c)
     theta_a, theta_b, theta_c = (state_dict_of(network) for network in (a, b, c))
@@ -103,6 +101,11 @@ def _add(a: Tensor, b: Tensor, c: Tensor, alpha: float) -> Tensor:
     if not a.is_floating_point():
         return a
     return (a.to(torch.float64) + alpha * (b.to(torch.float64) - c.to(torch.float64))).to(a.dtype)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha must be 0 to 1, got {alpha}")
 
 
 def _check_alike(a: LoadedNetwork, b: LoadedNetwork) -> None:
