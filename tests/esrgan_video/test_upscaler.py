@@ -138,6 +138,17 @@ def test_no_memory_at_all_ends_with_a_clear_line():
         Upscaler(wrap(limited), FLOAT32)(torch.rand(1, 3, 64, 64))
 
 
+def test_a_picture_that_found_no_memory_leaves_the_next_one_all_there_is():
+    network = small_rrdb()
+    limited = LimitedMemory(network, 16 * 16, torch.OutOfMemoryError("CUDA out of memory"))
+    upscaler = Upscaler(wrap(limited), FLOAT32)
+    with pytest.raises(EngineError):
+        upscaler(torch.rand(1, 3, 64, 64))
+    upscaler._backend.network.limit = 128 * 128
+    images = torch.rand(1, 3, 80, 80)
+    torch.testing.assert_close(upscaler(images).double(), reference(network, images), rtol=0, atol=1e-5)
+
+
 def test_other_errors_of_the_network_are_not_taken_for_memory():
     limited = LimitedMemory(small_rrdb(), 16 * 16, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):

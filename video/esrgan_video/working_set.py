@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 
 from esrgan.system_memory import available_bytes
 from esrgan_video.colour import PixelLayout
 from esrgan_video.engine import Upscaler
 from esrgan_video.engine.memory import LEAST_BYTES
-from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.protocol import BatchUpscaler, PlanningUpscaler
 
 _log = logging.getLogger(__name__)
 
@@ -51,15 +52,47 @@ def left_free(
         batch: frames that go through at once, with all memory.
         name: of what is upscaled, for the warning.
     """
-    least, free = writer + frame_bytes(layout, size, 1), available_bytes()
-    if least + LEAST_BYTES > free:
-        _log.warning(
-            "%s: encoder and frames will take about %d MiB of memory, and %d are free: the system may end this run. "
-            "A smaller output, --preset ultrafast or, in .mkv, --codec ffv1 needs less",
-            name,
-            least >> 20,
-            free >> 20,
-        )
+    _warn_if_short(
+        writer + frame_bytes(layout, size, 1),
+        f"{name}: encoder and frames",
+        "A smaller output, --preset ultrafast or, in .mkv, --codec ffv1 needs less",
+    )
     held = writer + frame_bytes(layout, size, batch)
     with upscaler.beside(held) if isinstance(upscaler, Upscaler) else contextlib.nullcontext():
         yield
+
+
+@contextlib.contextmanager
+def picture_left_free(
+    upscaler: BatchUpscaler, *, source: tuple[int, int], size: tuple[int, int], pixel_bytes: int
+) -> Iterator[None]:
+    """Have `upscaler` plan its passes beside the result of one picture; warn where that alone is too much.
+
+    Args:
+        upscaler: plans by memory if it is the engine's and runs on the processor.
+        source: columns and rows of the picture.
+        size: columns and rows of the result.
+        pixel_bytes: of a pixel of the result, as integers.
+    """
+    network_size = (source[0] * upscaler.scale, source[1] * upscaler.scale)
+    held = math.prod(network_size) * _RGB_BYTES + math.prod(size) * pixel_bytes
+    if network_size != size:
+        held += math.prod(size) * _RGB_BYTES
+    if not isinstance(upscaler, Upscaler) or upscaler.device.type != "cpu":
+        yield
+        return
+    _warn_if_short(held, f"a result of {size[0]}x{size[1]} pixels", "Cut the picture, or free memory")
+    with upscaler.beside(held):
+        yield
+
+
+def _warn_if_short(least: int, what: str, advice: str) -> None:
+    free = available_bytes()
+    if least + LEAST_BYTES > free:
+        _log.warning(
+            "%s will take about %d MiB of memory, and %d are free: the system may end this run. %s",
+            what,
+            least >> 20,
+            free >> 20,
+            advice,
+        )

@@ -240,8 +240,15 @@ class Upscaler:
         border = self._options.pre_pad
         padded = _pad_to_multiple(_mirrored_around(frames, border), self.facts.size_multiple)
         rows, columns = (slice(border * self.scale, (border + side) * self.scale) for side in (height, width))
+        before = self._max_pixels
         while True:
-            plan = self.plan(*padded.shape[-2:])
+            try:
+                plan = self.plan(*padded.shape[-2:])
+            except EngineError:
+                # Maybe it is the result that does not fit, however small a pass is: other frames may.
+                self._max_pixels = before
+                self._planner.forget()
+                raise
             try:
                 result = self._run_plan(backend, padded, plan, memory)
             except (MemoryError, RuntimeError) as error:

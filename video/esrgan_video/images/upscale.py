@@ -20,9 +20,13 @@ from esrgan_video.images.still import Pixels, StillImage, check_pixels
 from esrgan_video.images.writing import check_quality, check_target, write_image
 from esrgan_video.protocol import BatchUpscaler
 from esrgan_video.size import OutputSize, resize
+from esrgan_video.working_set import picture_left_free
 
 if TYPE_CHECKING:
     from esrgan_video.faces.restorer import FaceRestorer
+
+_ROWS = 256
+"""Of the result, that become integers together."""
 
 
 def upscale_image(
@@ -108,8 +112,12 @@ def upscale_pixels(
     check_pixels(pixels)
     input_height, input_width, _ = pixels.shape
     width, height = (size or OutputSize()).resolve(input_width, input_height, upscaler.scale)
+    pixel_bytes = pixels.shape[2] * pixels.itemsize
     try:
-        return _upscale(pixels, upscaler, height, width, color_fix=color_fix, faces=faces)
+        with picture_left_free(
+            upscaler, source=(input_width, input_height), size=(width, height), pixel_bytes=pixel_bytes
+        ):
+            return _upscale(pixels, upscaler, height, width, color_fix=color_fix, faces=faces)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -125,7 +133,7 @@ def _compared(before: Pixels, after: Pixels) -> Pixels:
         torch.from_numpy(pixels.astype(np.float32) / np.float32(peak)).permute(2, 0, 1)[None]
         for pixels in (before, after)
     )
-    return _quantised(Comparison()(small, large), peak).astype(after.dtype)
+    return _quantised(Comparison()(small, large), peak)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -170,14 +178,18 @@ def _upscale_planes(
             large = large.clone()
             for face in restored:
                 face.paste(large, (planes.shape[0], planes.shape[1]))
-        return _quantised(large, peak).astype(planes.dtype)
+        return _quantised(large, peak)
 
 
-def _quantised(batch: Tensor, peak: int) -> NDArray[np.uint8] | NDArray[np.int32]:
+def _quantised(batch: Tensor, peak: int) -> Pixels:
     """`(1, C, H, W)` in 0..1 -> `(H, W, C)` in 0..peak, rounded half to even, as frames of video are."""
-    levels = batch.clamp(0, 1).mul_(peak).round_()
-    integers = levels[0].permute(1, 2, 0).to(torch.uint8 if peak == 255 else torch.int32)
-    return integers.contiguous().cpu().numpy()
+    _, channels, height, width = batch.shape
+    result = np.empty((height, width, channels), np.uint8 if peak == 255 else np.uint16)
+    for top in range(0, height, _ROWS):  # in bands: copies of a whole large picture take gigabytes
+        levels = batch[0, :, top : top + _ROWS].clamp(0, 1).mul_(peak).round_()
+        integers = levels.to(torch.uint8 if peak == 255 else torch.int32)
+        result[top : top + _ROWS] = integers.permute(1, 2, 0).cpu().numpy()
+    return result
 
 
 def _upscale_alpha(alpha: Pixels, upscaler: BatchUpscaler, height: int, width: int) -> Pixels:
