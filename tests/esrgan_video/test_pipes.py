@@ -16,11 +16,12 @@ import torch
 
 from clip_tools import Clip, Tags, decode, main_video, planes, times, video_options, write_clip
 from esrgan.archs.compact import SRVGGNetCompact
-from esrgan.errors import MediaError, UsageError
+from esrgan.errors import MediaError, UsageError, one_line
 from esrgan_video import upscale_video
 from esrgan_video.container import EncoderOptions
 from esrgan_video.inputs import expand_inputs, is_video, output_path, plan_outputs
 from esrgan_video.pipes.names import PIPE, path_of
+from esrgan_video.segments import SegmentStore
 
 COMMAND = [sys.executable, "-m", "esrgan_video.cli.main", "upscale"]
 
@@ -312,6 +313,53 @@ def nut_with_sound(path):
             muxer="nut",
         ),
     ).read_bytes()
+
+
+class StoppedError(Exception):
+    """Raised by a `watch`."""
+
+
+def stopped(target, upscaler, options, after, monkeypatch, *, killed):
+    """Stop a run from the pipe after so many frames; one that is killed cannot tidy up."""
+
+    def watch(progress):
+        if progress.frames == after:
+            raise StoppedError
+
+    with monkeypatch.context() as patched:
+        if killed:
+            patched.setattr(SegmentStore, "leave", lambda _: None)
+        with pytest.raises(StoppedError) as caught:
+            upscale_video(PIPE, target, upscaler=upscaler, options=options, progress="none", watch=watch)
+    assert one_line(caught.value) == ""  # it does not say that work can go on
+    assert (target.parent / f".{target.name}.esrgan").exists() == killed
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "%d.png"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_nothing_of_one_pipe_gets_into_the_video_of_another(name, killed, tmp_path, make_upscaler, pipes, monkeypatch):
+    """Both have frames at the same times."""
+    one, other = ([noise(seed + number, [(6, 8)]) for number in range(12)] for seed in (0, 100))
+    encoder = EncoderOptions() if name == "%d.png" else EncoderOptions(codec="ffv1")
+    options, upscaler = video_options(encoder=encoder, segment_frames=2), make_upscaler(1, 1)
+    pipes(y4m("W8 H6 F25:1 Ip A1:1 Cmono XCOLORRANGE=FULL", one))
+    stopped(tmp_path / name, upscaler, options, 9, monkeypatch, killed=killed)
+    pipes(y4m("W8 H6 F25:1 Ip A1:1 Cmono XCOLORRANGE=FULL", other))
+    result = upscale_video(PIPE, tmp_path / name, upscaler=upscaler, options=options, progress="none")
+    assert (result.frames, result.resumed_frames) == (12, 0)
+    found = sorted(tmp_path.glob("*.png"), key=lambda path: int(path.stem)) if name == "%d.png" else [tmp_path / name]
+    shown = [planes(frame)[0] for path in found for frame in decode(path)]
+    np.testing.assert_array_equal(shown, [frame[0] for frame in other])
+    assert not (tmp_path / f".{name}.esrgan").exists()
+
+
+def test_a_file_takes_the_place_of_what_a_killed_pipe_left(plain, tmp_path, make_upscaler, pipes, monkeypatch):
+    pipes(GREY)
+    options = video_options(segment_frames=1)
+    stopped(tmp_path / "o.mkv", make_upscaler(1, 1), options, 4, monkeypatch, killed=True)
+    assert list(tmp_path.rglob("*.segment"))
+    result = upscale_video(plain, tmp_path / "o.mkv", upscaler=make_upscaler(1), options=options, progress="none")
+    assert (result.frames, result.resumed_frames) == (30, 0)
 
 
 def test_sound_that_would_be_lost_is_refused(tmp_path, nearest, pipes, caplog):

@@ -119,7 +119,7 @@ clip.std.FrameEval(lambda n: clip.std.BlankClip(color=[n * {step}, 128, 128])).s
 """
 
 
-def test_a_script_is_told_by_its_text(make_upscaler, tmp_path):
+def test_a_script_is_told_by_its_text(make_upscaler, tmp_path, caplog):
     pytest.importorskip("vapoursynth")
     script = tmp_path / "clip.vpy"
     script.write_text(SCRIPT.format(step=5))
@@ -137,7 +137,9 @@ def test_a_script_is_told_by_its_text(make_upscaler, tmp_path):
     with pytest.raises(UsageError, match=r"input's text \("):
         go()
     script.write_text(SCRIPT.format(step=5))  # saved anew, with the same text
+    caplog.clear()
     assert go().resumed_frames >= 6
+    assert "if what it reads has changed, begin anew with --restart" in caplog.text
 
 
 def test_progress_starts_at_what_is_done(plain, make_upscaler, tmp_path, capsys):

@@ -18,6 +18,7 @@ from esrgan.progress import Progress, ProgressMode
 from esrgan_video.colour import Colour, PixelLayout
 from esrgan_video.compare import Comparison
 from esrgan_video.container import Frame
+from esrgan_video.container.script import is_script
 from esrgan_video.engine import Upscaler
 from esrgan_video.engine.remembering import RememberingUpscaler, TileMemory
 from esrgan_video.faces.restorer import FaceRestorer
@@ -273,6 +274,11 @@ class _Reporter:
         self._shown.__enter__()
         if self._resumed:
             _log.info("%s: %d frames were done before, going on with the rest", self._source, self._resumed)
+            if is_script(self._source):
+                _log.warning(
+                    "%s: going on, for its text is the same: if what it reads has changed, begin anew with --restart",
+                    self._source,
+                )
         return self
 
     def __exit__(

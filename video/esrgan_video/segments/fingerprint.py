@@ -17,6 +17,7 @@ from esrgan_video.faces.facts import face_facts
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.protocol import PlanningUpscaler
+from esrgan_video.segments.job import UNTOLD
 
 _END_BYTES = 1 << 20
 """Bytes at the beginning and at the end of a large file that are looked at."""
@@ -40,7 +41,7 @@ def input_facts(source: Path) -> dict[str, str]:
 
     A large file is told by its size, its time of change, and its first and last megabyte; a script by its text, since
     saving it anew changes nothing; numbered files by all their sizes and times of change. Pipes and devices have
-    nothing that could be compared.
+    nothing that could be compared: they are `UNTOLD`.
     """
     pattern = sequence_of(source)
     if pattern is not None:
@@ -48,7 +49,7 @@ def input_facts(source: Path) -> dict[str, str]:
         digest = hashlib.sha256(repr(listed).encode()).hexdigest()
         return {"input's files": f"{len(listed)} with digest {digest[:16]}"}
     if not source.is_file():
-        return {"input": "not a file"}
+        return dict(UNTOLD)
     size, changed = _size_and_change(source)
     if is_script(source):
         return {"input's text": _ends(source, size)}

@@ -8,6 +8,8 @@ from typing import Any, Self
 
 _OF_THE_ENCODER = frozenset({"encoder", "encoder options"})
 """Facts that frames do not depend on, only what they are encoded to."""
+UNTOLD = {"input": "not a file"}
+"""The facts of an input that nothing tells from another one: a pipe, a device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,11 @@ class Job:
     """Threads of the encoder: some give other bits with another number of them."""
     lookahead: int | None = None
     """Frames that x264 looks ahead, where memory asked for fewer than usual; they, too, decide its bits."""
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a later run can know that it has the same input."""
+        return not self.facts.items() >= UNTOLD.items()
 
     def changes(self, now: Mapping[str, str], *, encoded: bool) -> list[str]:
         """What is no longer as it was, in words; empty if work can go on.

@@ -40,7 +40,8 @@ def opened_store[S: SegmentStore](
     """The store of `target`, with what an earlier run of the same job left in it.
 
     Errors and interrupts that leave the block get a note of what is kept, see `esrgan.errors.one_line`. A store without
-    segments leaves nothing behind.
+    segments leaves nothing behind, nor does one of a job that cannot go on, as a pipe's; what a run of such a job left
+    that was killed is removed.
 
     Args:
         target: the output.
@@ -65,7 +66,7 @@ def opened_store[S: SegmentStore](
             yield store
         except BaseException as error:
             kept = store.frames + store.shelved
-            if kept:
+            if kept and store.job.can_go_on:
                 error.add_note(f"{kept} finished frames are kept in {folder}: the same command goes on from there")
             raise
 
@@ -194,7 +195,7 @@ class SegmentStore:
     def leave(self) -> None:
         """Remove what is of no use to a later run."""
         self.scratch.unlink(missing_ok=True)
-        if not self.segments and not self.shelved:
+        if not self.job.can_go_on or not (self.segments or self.shelved):
             _clear(self._folder)
 
     def _path(self, index: int) -> Path:
@@ -241,7 +242,7 @@ def unfinished_job(target: Path) -> UnfinishedJob | None:
         journal = Journal.load(folder / _JOURNAL, mend=False)
     except OSError as error:
         raise MediaError(f"cannot read what is left of {target}: {error.strerror or error}") from error
-    if journal is None:
+    if journal is None or not journal.job.can_go_on:
         return None
     frames = journal.frames + sum(map(len, _shelves(folder, journal).values()))
     return UnfinishedJob(journal.job, frames, encoded=bool(journal.segments)) if frames else None
@@ -251,6 +252,8 @@ def _journal(folder: Path, wanted: Job, target: Path, *, restart: bool) -> Journ
     """The journal to go on with."""
     path = folder / _JOURNAL
     journal = None if restart else Journal.load(path, mend=True)
+    if journal is not None and not journal.job.can_go_on:
+        journal = None
     if journal is None or not (journal.segments or any(_shelves(folder, journal).values())):
         _clear(folder)
         return Journal.start(path, wanted)

@@ -99,4 +99,4 @@ def open_video_target(
     plan = plan_video(path, reader, size, options, upscaler)
     with opened_store(path, plan.job, restart=options.restart, make=SegmentStore) as store:
         # Faces are followed from the first frame of a segment on.
-        yield VideoTarget(plan, store, keeps_frames=options.faces is None)
+        yield VideoTarget(plan, store, keeps_frames=options.faces is None and plan.job.can_go_on)
