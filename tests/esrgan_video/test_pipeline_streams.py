@@ -9,10 +9,12 @@ import av
 import pytest
 from av.stream import Disposition
 
+from break_tools import Change, rewrite
 from clip_tools import Clip, decode, digest, packets, small_png, streams, times, video_options, write_clip
-from esrgan.errors import UsageError
+from esrgan.errors import MediaError, UsageError
 from esrgan_video import upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, format_of, plan_streams
+from verify_tools import failed
 
 FAST = EncoderOptions(preset="ultrafast")
 
@@ -228,6 +230,105 @@ def test_subtitles_at_the_same_time_do_not_stop_the_run(tmp_path, nearest, caplo
         assert len([line for line in payloads(tmp_path / f"out{suffix}", 1) if len(line) > 2]) == 4
     assert payloads(tmp_path / "out.mkv", 1) == payloads(source, 1)
     assert "1 timestamp(s) of stream #1 did not increase" in caplog.text
+
+
+@pytest.fixture
+def with_damage(tmp_path):
+    """Makes a Matroska file whose sound has damaged packets, and says what is left of them without those."""
+
+    def make(codec, numbers):
+        source = write_clip(tmp_path / "whole.mkv", Clip(audio=[codec], subtitles=[(100, 400, "eins")]))
+        sound = payloads(source, 1)
+        seen = []
+
+        def broken(packet):
+            if packet.stream_index == 1:
+                seen.append(packet)
+                if len(seen) - 1 in numbers:
+                    made = av.Packet(b"\1" * packet.size)
+                    made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+                    return made
+            return packet
+
+        target = rewrite(source, tmp_path / "damaged.mkv", Change(packet=broken))
+        assert len(payloads(target, 1)) == len(sound) > max(numbers)
+        return target, [payload for number, payload in enumerate(sound) if number not in numbers]
+
+    return make
+
+
+@pytest.mark.parametrize("numbers", [{3}, {3, 4, 11}, {35}])
+@pytest.mark.parametrize("codec", ["ac3", "eac3"])
+def test_damaged_packets_of_copied_sound_do_not_stop_the_run(codec, numbers, with_damage, tmp_path, nearest, caplog):
+    source, left = with_damage(codec, numbers)  # the muxer of MP4 refuses them
+    result = run(source, tmp_path / "out.mp4", nearest)
+    assert payloads(tmp_path / "out.mp4", 1) == left
+    assert result.frames == len(decode(tmp_path / "out.mp4")) == 30
+    assert f"damaged.mkv: {len(numbers)} damaged packet(s) of stream #1 were left out" in caplog.text
+
+
+def test_strict_stops_at_a_damaged_packet_of_copied_sound(with_damage, tmp_path, nearest):
+    source, left = with_damage("ac3", {3})
+    with pytest.raises(MediaError, match=r"damaged\.mkv: a damaged packet of stream #1 \(.*\): leave out --strict"):
+        run(source, tmp_path / "out.mp4", nearest, strict=True)
+    assert not (tmp_path / "out.mp4").exists()
+    assert run(source, tmp_path / "out.mp4", nearest).resumed_frames == 30
+    assert payloads(tmp_path / "out.mp4", 1) == left
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_damaged_header_in_a_transport_stream_costs_one_packet(suffix, tmp_path, nearest, caplog):
+    source = write_clip(tmp_path / "in.ts", Clip(muxer="mpegts", audio=["aac"]))
+    content = bytearray(source.read_bytes())
+    sound = payloads(source, 1)
+    content[content.index(sound[7][:16])] = 0
+    source.write_bytes(content)
+    run(source, tmp_path / f"out{suffix}", nearest)
+    bare = [payload[7:] for payload in sound]  # ADTS has seven bytes before each packet
+    found = payloads(tmp_path / f"out{suffix}", 1)
+    assert set(found) <= set(bare)
+    assert len(bare) - 2 <= len(found) < len(bare)
+    assert "in.ts: 1 damaged packet(s) of stream #1 were left out" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_subtitles_that_are_not_utf8_are_converted(suffix, tmp_path, nearest, caplog):
+    lines = [(100, 300, "eins"), (400, 600, "Caf# noir"), (700, 900, "drei")]
+    whole = write_clip(tmp_path / "whole.mkv", Clip(subtitles=lines))
+
+    def in_latin(packet):
+        made = av.Packet(bytes(packet).replace(b"#", "é".encode("latin-1")))
+        made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+        made.time_base = packet.time_base
+        return made
+
+    source = rewrite(whole, tmp_path / "in.mkv", Change(packet=in_latin))
+    assert payloads(source, 1) == [b"eins", b"Caf\xe9 noir", b"drei"]
+    encoder = FAST if suffix == ".mp4" else EncoderOptions(extra={"cpu-used": "8", "deadline": "realtime"})
+    target = tmp_path / f"out{suffix}"
+    run(source, target, nearest, encoder)
+    shown = [payload[2:] if suffix == ".mp4" else payload for payload in payloads(target, 1)]
+    assert [line for line in shown if line] == [b"eins", "Café noir".encode(), b"drei"]
+    assert "stream #1: lines that are not UTF-8 are read as Windows-1252" in caplog.text
+    assert failed(source, target) == set()
+
+
+def test_subtitles_that_cannot_be_read_are_left_out(tmp_path, nearest, caplog):
+    whole = tmp_path / "whole.mp4"
+    run(write_clip(tmp_path / "text.mkv", Clip(subtitles=[(100, 300, "eins"), (400, 600, "zw#i")])), whole, nearest)
+
+    def in_latin(packet):
+        made = av.Packet(bytes(packet).replace(b"#", b"\xe9"))  # behind its length: not a line and nothing else
+        made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+        made.time_base = packet.time_base
+        return made
+
+    source = rewrite(whole, tmp_path / "in.mp4", Change(packet=in_latin))
+    assert b"\0\x04zw\xe9i" in payloads(source, 1)
+    caplog.clear()
+    run(source, tmp_path / "out.mkv", nearest)
+    assert payloads(tmp_path / "out.mkv", 1) == [b"eins"]
+    assert "in.mp4: 1 damaged packet(s) of stream #1 were left out" in caplog.text
 
 
 def test_data_that_cannot_be_copied_is_left_out(tmp_path, nearest, caplog):

@@ -80,6 +80,7 @@ class VideoPlan:
             time_range=self.options.time_range,
             shift=self.shift,
             end=end if self.options.time_range.ends_early else None,
+            strict=self.options.strict,
         )
 
 

@@ -14,6 +14,7 @@ from esrgan_video.container.formats import open_input, reason
 from esrgan_video.container.plan import StreamPlan
 from esrgan_video.container.subtitles import SubtitleConverter
 from esrgan_video.container.timing import Timeline, TimeRange
+from esrgan_video.container.trial import PacketTrial
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -34,7 +35,11 @@ class _Route:
     target: Any
     timeline: Timeline
     is_picture: bool
-    convert: Callable[[Packet[Any]], Packet[Any] | None] | None = None
+    convert: Callable[[Packet[Any]], Packet[Any] | None]
+    trial: PacketTrial | None
+    """Knows which packets can be copied; `None` for what is converted, and for pictures."""
+    refused: int = 0
+    """Packets that were left out because of damage."""
     last_time: Fraction = Fraction(0)
     waits_for_keyframe: bool = False
     follows_on: bool = False
@@ -58,12 +63,16 @@ class PacketCopier:
         time_range: packets that begin outside are left out. A copied video stream begins at its first keyframe
             inside.
         shift: seconds that are taken off all times.
+        strict: stop at the first damaged packet, with a `MediaError`, instead of leaving it out.
     """
 
-    def __init__(self, path: Path, plan: StreamPlan, time_range: TimeRange, shift: Fraction) -> None:
+    def __init__(
+        self, path: Path, plan: StreamPlan, time_range: TimeRange, shift: Fraction, *, strict: bool = False
+    ) -> None:
         self._path = path
         self._plan = plan
         self._shift = shift
+        self._strict = strict
         self._container = open_input(path)
         origin = Fraction(self._container.start_time or 0, 1_000_000)
         # With a start, the first frame is at zero, and what begins before it is left out.
@@ -75,6 +84,9 @@ class PacketCopier:
 
     def close(self) -> None:
         """Close the file."""
+        for route in self._routes.values():
+            if route.trial is not None:
+                route.trial.close()
         self._container.close()
 
     @property
@@ -104,7 +116,8 @@ class PacketCopier:
                 follows_clocks=stream.type in ("audio", "video"),
             ),
             is_picture=is_picture,
-            convert=SubtitleConverter(stream, target).convert if to_subtitles else None,
+            convert=SubtitleConverter(stream, target).convert if to_subtitles else _as_it_is,
+            trial=None if to_subtitles or is_picture else PacketTrial(stream, self._plan.container.muxer),
             follows_on=stream.type == "audio",
             waits_for_keyframe=stream.type == "video" and self._start is not None and not is_picture,
         )
@@ -129,6 +142,8 @@ class PacketCopier:
     def report(self) -> None:
         """Log what had to be repaired."""
         for index, route in self._routes.items():
+            if route.refused:
+                _log.warning("%s: %d damaged packet(s) of stream #%d were left out", self._path, route.refused, index)
             if route.timeline.repaired:
                 _log.warning(
                     "%s: %d timestamp(s) of stream #%d did not increase and were corrected",
@@ -146,12 +161,28 @@ class PacketCopier:
     def _read(self) -> Iterator[Packet[Any]]:
         for packet in self._demux():
             route = self._routes[packet.stream_index]
-            if not self._place(packet, route):
-                continue
-            result = packet if route.convert is None else route.convert(packet)
+            result = self._usable(packet, route) if self._place(packet, route) else None
             if result is not None:
                 result.stream = route.target
                 yield result
+
+    def _usable(self, packet: Packet[Any], route: _Route) -> Packet[Any] | None:
+        """What is written of a packet; `None` for a pause of subtitles and for one that is damaged."""
+        import av
+
+        index = packet.stream_index
+        try:
+            if route.trial is not None:
+                route.trial.write(packet)
+            return route.convert(packet)
+        except av.error.InvalidDataError as error:
+            route.refused += 1
+            if self._strict:
+                raise MediaError(
+                    f"{self._path}: a damaged packet of stream #{index} ({reason(error)}): leave out --strict to go on"
+                ) from error
+            _log.debug("%s: damaged packet of stream #%d: %s", self._path, index, reason(error))
+            return None
 
     def _demux(self) -> Iterator[Packet[Any]]:
         """Packets of the connected streams, on the input's clock."""
@@ -204,3 +235,7 @@ class PacketCopier:
                 packet.pts = max(placed, packet.pts + placed - packet.dts)
             packet.dts = placed
         return True
+
+
+def _as_it_is(packet: Packet[Any]) -> Packet[Any]:
+    return packet

@@ -48,6 +48,7 @@ class VideoMuxer(Closing):
         time_range: the part of the input that the frames come from.
         shift: seconds that were taken off the frames' times.
         end: where the output ends, in seconds, if that is before the input's end: chapters are cut there.
+        strict: stop at the first damaged packet of the other streams instead of leaving it out.
 
     Raises:
         UsageError: the encoder refuses the size or an option, or the container refuses the codec.
@@ -65,6 +66,7 @@ class VideoMuxer(Closing):
         time_range: TimeRange,
         shift: Fraction,
         end: Fraction | None = None,
+        strict: bool = False,
     ) -> None:
         import av
 
@@ -74,7 +76,9 @@ class VideoMuxer(Closing):
         self._output_video = video
         self._streams = streams
         self._range = time_range
-        self._copier = NothingToCopy() if info.only_video else PacketCopier(info.path, streams, time_range, shift)
+        self._copier = (
+            NothingToCopy() if info.only_video else PacketCopier(info.path, streams, time_range, shift, strict=strict)
+        )
         try:
             tags = container_tags(self._copier.tags)
             self._output: OutputContainer = av.open(
@@ -111,7 +115,7 @@ class VideoMuxer(Closing):
             The number of packets.
 
         Raises:
-            MediaError: the file cannot be written.
+            MediaError: the file cannot be written, or with `strict`, a packet of another stream is damaged.
         """
         import av
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from av.packet import Packet
+
+_log = logging.getLogger(__name__)
 
 _HEADER = (
     "[Script Info]\r\nScriptType: v4.00+\r\nPlayResX: 384\r\nPlayResY: 288\r\n\r\n"
@@ -27,16 +30,29 @@ def prepare(target: Any, time_base: Any) -> None:
     target.time_base = time_base
 
 
+_BARE_TEXT = frozenset({"srt", "subrip", "text"})
+"""Codecs whose packets are the lines and nothing else."""
+_OLD_ENCODING = "cp1252"
+"""What files that are not UTF-8 are taken for: Windows' letters of Western Europe, which has Latin-1's."""
+
+
 class SubtitleConverter:
     """Decodes packets of `source` and encodes them for `target`, which `prepare` was called for."""
 
     def __init__(self, source: Any, target: Any) -> None:
         self._decoder = source.codec_context
         self._encoder = target.codec_context
+        self._is_bare = self._decoder.name in _BARE_TEXT
+        self._index = source.index
+        self._has_warned = False
 
     def convert(self, packet: Packet[Any]) -> Packet[Any] | None:
-        """The same lines at the same time; `None` where nothing is shown (MP4 stores such pauses)."""
-        lines = self._decoder.decode2(packet)
+        """The same lines at the same time; `None` where nothing is shown (MP4 stores such pauses).
+
+        Raises:
+            av.error.InvalidDataError: the packet is damaged.
+        """
+        lines = self._decoder.decode2(self._in_utf8(packet) if self._is_bare else packet)
         if lines is None or not len(lines):
             return None
         result: Packet[Any] = self._encoder.encode_subtitle(lines)
@@ -45,3 +61,20 @@ class SubtitleConverter:
         result.time_base = packet.time_base
         result.pts, result.dts, result.duration = packet.pts, packet.dts, packet.duration
         return result
+
+    def _in_utf8(self, packet: Packet[Any]) -> Packet[Any]:
+        """The packet as the decoder wants it: it refuses lines in any other encoding."""
+        from av.packet import Packet
+
+        data = bytes(packet)
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            if not self._has_warned:
+                _log.warning("stream #%d: lines that are not UTF-8 are read as Windows-1252", self._index)
+                self._has_warned = True
+            made: Packet[Any] = Packet(data.decode(_OLD_ENCODING, errors="replace").encode())
+            made.time_base = packet.time_base
+            made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+            return made
+        return packet
