@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -137,6 +142,50 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(plain, weights):
             assert process.wait(timeout=60) == 1
         lines = [line for line in said.splitlines() if "WARNING" not in line]
         assert lines == [], said
+
+
+def unread(pipe):
+    """Bytes in a pipe that nobody has taken."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
+def wait_until(is_so):
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(0, id="before its header"),
+        pytest.param(12, id="in its first second"),
+        pytest.param(60, id="in the middle"),
+    ],
+)
+def test_a_run_that_waits_for_a_pipe_ends_at_once_and_leaves_nothing(frames, name, weights, tmp_path):
+    data = y4m("W8 H6 F25:1 Ip A1:1 Cmono", [noise(number, [(6, 8)]) for number in range(frames)]) if frames else b""
+    target = tmp_path / "out.mkv"
+    call = [*COMMAND, "-", "-o", str(target), "-n", str(weights), "--progress", "none", "--segment-frames", "4"]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            process.stdin.write(data or b"YUV4")
+            process.stdin.flush()
+            wait_until(lambda: not unread(process.stdin))
+            if frames > 25:
+                wait_until(lambda: list(tmp_path.rglob("*.segment")))
+            time.sleep(1)  # for it to come to where it waits
+            began = time.monotonic()
+            process.send_signal(getattr(signal, name))
+            assert process.wait(timeout=60) == 130
+            assert time.monotonic() - began < 10
+        finally:
+            process.kill()
+        assert process.stderr.read().decode().splitlines()[-1].startswith("esrgan: interrupted")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_stream_is_one_line(weights):

@@ -25,6 +25,7 @@ from esrgan_video.faces.restorer import FaceRestorer
 from esrgan_video.faces.video import VideoFaces
 from esrgan_video.frame_target import FrameTarget
 from esrgan_video.options import VideoOptions
+from esrgan_video.pipes.source import giving_up_pipes
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.segments import Segment, cut
@@ -187,7 +188,7 @@ def _make(reader: AnyReader, transform: FrameTransform, output: FrameTarget, rep
 
     decoded = 0
     ahead = QUEUED_BATCHES * transform.batch_for(reader.first_frame)
-    with Prefetch(reader.frames(), ahead) as frames, Drain(encode, QUEUED_BATCHES) as sink:
+    with Prefetch(reader.frames(), ahead) as frames, Drain(encode, QUEUED_BATCHES) as sink, giving_up_pipes():
         for index, part in enumerate(cut(frames, output.part_frames)):
             if index in output.finished:
                 decoded += _pass_over(part, output.finished[index], transform)

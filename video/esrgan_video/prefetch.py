@@ -46,6 +46,10 @@ class Prefetch[T](Closing):
         self._channel.close()
         self._thread.join()
 
+    def abandon(self) -> None:
+        """End the iteration without waiting for the thread, which ends when the item that it is at has come."""
+        self._channel.close()
+
     def _run(self) -> None:
         iterator = iter(self._source)
         try:

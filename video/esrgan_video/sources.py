@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pictures import PictureReader
 from esrgan_video.pipes.names import PIPE
+from esrgan_video.pipes.source import giving_up_pipes
+from esrgan_video.prefetch import Prefetch
 from esrgan_video.sequences.source import sequence_source
 
 _log = logging.getLogger(__name__)
@@ -50,7 +53,8 @@ def open_source(path: Path, options: VideoOptions) -> AnyReader:
 
 def _pipe(options: VideoOptions) -> VideoReader:
     """A pipe is read once, from one end to the other: for other streams than the video it would have to be twice."""
-    reader = VideoReader(PIPE, options.time_range, deinterlace=options.deinterlace, strict=options.strict)
+    with Prefetch(_opened_pipe(options), 1) as opened, giving_up_pipes():
+        reader = next(opened)
     others = ", ".join(reader.other_streams)
     if others and not options.drop_unsupported:
         reader.close()
@@ -61,3 +65,8 @@ def _pipe(options: VideoOptions) -> VideoReader:
     if others:
         _log.warning("standard input: only the video is read, not %s", others)
     return reader
+
+
+def _opened_pipe(options: VideoOptions) -> Iterator[VideoReader]:
+    """One reader, which is made where it is asked for: in a thread that may wait for its first frames."""
+    yield VideoReader(PIPE, options.time_range, deinterlace=options.deinterlace, strict=options.strict)

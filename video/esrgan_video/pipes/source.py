@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet, finalize
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.prefetch import Prefetch
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -14,18 +18,70 @@ _FORMATS = {b"YUV4MPEG2": "yuv4mpegpipe", b"nut/multimedia container\0": "nut"}
 """FFmpeg's names, by what a stream begins with."""
 _HEAD = max(map(len, _FORMATS))
 _BUFFER = 1 << 20
+_AHEAD = 4
+"""Buffers that are read before they are asked for, at most."""
 
 
 class _Stream:
-    """What was read to know the format, then the rest. It cannot be sought in, and PyAV sees that."""
+    """Standard input, as a thread reads it. It cannot be sought in, and PyAV sees that.
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head, self._rest = head, rest
+    A read that blocks cannot be broken off: only waiting for the thread that is in it can. The thread goes past
+    Python's buffer, whose lock it would hold when Python ends, which is fatal.
+    """
+
+    def __init__(self, source: Any) -> None:
+        raw = getattr(source, "raw", source)
+        self._buffers = Prefetch(iter(lambda: raw.read(_BUFFER), b""), _AHEAD)
+        self._next = b""
+        self._is_given_up = False
+        finalize(self, self._buffers.abandon)
+        _open.add(self)
 
     def read(self, count: int) -> bytes:
-        """At most `count` bytes, none at the end."""
-        taken, self._head = self._head[:count], self._head[count:]
-        return taken or self._rest.read(count)
+        """At most `count` bytes, none at the end.
+
+        Raises:
+            MediaError: it cannot be read, or nobody waits for it any more.
+        """
+        try:
+            found = self._next or next(self._buffers, b"")
+        except OSError as error:
+            raise MediaError(f"cannot read standard input: {error.strerror or error}") from error
+        if self._is_given_up:
+            raise MediaError("standard input was given up")
+        self._next = found[count:]
+        return found[:count]
+
+    def begin(self, count: int) -> bytes:
+        """The first `count` bytes, fewer if there are no more; they are read once more."""
+        found = b""
+        while len(found) < count and (more := self.read(_BUFFER)):
+            found += more
+        self._next = found
+        return found[:count]
+
+    def give_up(self) -> None:
+        """Let whoever waits for bytes wait no longer."""
+        self._is_given_up = True
+        self._buffers.abandon()
+
+
+_open: WeakSet[_Stream] = WeakSet()
+
+
+@contextlib.contextmanager
+def giving_up_pipes() -> Iterator[None]:
+    """Where an error or an interrupt ends the block, end the waiting for standard input in other threads too.
+
+    FFmpeg must read a pipe in another thread than the main one: what Ctrl-C raises inside its call is lost, and the
+    video cut off there taken for the whole.
+    """
+    try:
+        yield
+    except BaseException:
+        for stream in list(_open):
+            stream.give_up()
+        raise
 
 
 def open_pipe() -> InputContainer:
@@ -39,12 +95,13 @@ def open_pipe() -> InputContainer:
 
     if sys.stdin.isatty():
         raise UsageError("- reads a video from standard input, which is a terminal: pipe y4m or NUT into it")
-    head = sys.stdin.buffer.read(_HEAD)
+    stream = _Stream(sys.stdin.buffer)
+    head = stream.begin(_HEAD)
     name = next((name for begin, name in _FORMATS.items() if head.startswith(begin)), None)
     if name is None:
         what = f"begins with {head[:12]!r}" if head else "is empty"
         raise MediaError(f"standard input {what}: y4m or NUT is read from a pipe; give other files by name")
     try:
-        return av.open(_Stream(head, sys.stdin.buffer), "r", format=name, buffer_size=_BUFFER)
+        return av.open(stream, "r", format=name, buffer_size=_BUFFER)
     except av.error.FFmpegError as error:
         raise MediaError(f"cannot read standard input: {error.strerror}; it is damaged") from error
