@@ -15,6 +15,8 @@ from esrgan_video.container.info import main_video_stream
 
 PREVIEW_SIDE = 1920
 """Longest side in pixels; decoders in browsers often end at 4096."""
+_DEMUXERS = "matroska,mov"
+"""What FFmpeg may take a result for: the containers that are written here, and nothing that names other files."""
 _VIDEO_OPTIONS = {"preset": "veryfast", "crf": "20"}
 _SOUND_RATE = 48_000
 _BT709 = 1
@@ -29,7 +31,7 @@ def browser_copy(source: Path, folder: Path) -> Path:
     import av
 
     try:
-        with av.open(str(source)) as container:
+        with _opened(source) as container:
             if _plays(source, container):
                 return source
         target = folder / f"{source.stem}_preview.mp4"
@@ -37,6 +39,12 @@ def browser_copy(source: Path, folder: Path) -> Path:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"no preview of {source.name} could be made: {error}") from error
     return target
+
+
+def _opened(source: Path) -> Any:
+    import av
+
+    return av.open(str(source), options={"format_whitelist": _DEMUXERS})
 
 
 def _plays(source: Path, container: Any) -> bool:
@@ -59,7 +67,7 @@ def _convert(source: Path, target: Path) -> None:
     with VideoReader(source) as reader:
         info = reader.info
     with (
-        av.open(str(source)) as read,
+        _opened(source) as read,
         av.open(str(target), "w", options={"movflags": "+faststart"}) as written,
     ):
         video = read.streams.video[[stream.index for stream in read.streams.video].index(info.stream_index)]

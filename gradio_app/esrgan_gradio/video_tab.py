@@ -68,6 +68,8 @@ class _Results(NamedTuple):
     state: Any
     download: Any
     player: Any
+    file: Any
+    """Path of the file for the player: kept on the server, since what a request says of paths is not trusted."""
 
 
 def add_video_tab(services: Services) -> None:
@@ -144,6 +146,7 @@ def _add_results() -> _Results:
             buttons=[],
             elem_id="video-result",
         ),
+        file=gr.State(),
     )
 
 
@@ -157,19 +160,19 @@ def _connect_job(services: Services, controls: _Controls, buttons: _Buttons, res
     def upscale(sent: Any, name: Any, *given: Any) -> Iterator[tuple[Any, ...]]:
         with sentences():
             job = video_job(services, sent, name, _request(given))
-            yield None, status("Waiting for the device.", "busy"), gr.update(interactive=False), None, *busy
+            yield None, status("Waiting for the device.", "busy"), gr.update(interactive=False), None, None, *busy
             shown = None
             for snapshot in followed(job):
                 stills = snapshot.stills
                 picture = gr.skip() if stills is None or stills == shown else tuple(map(str, stills))
                 shown = stills
-                yield picture, progress_line(snapshot), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                yield picture, progress_line(snapshot), *(gr.skip(),) * 5
             path, line = finished(job)
-            yield gr.skip(), status(line, "done"), ready(path), gr.skip(), *idle
+            yield gr.skip(), status(line, "done"), ready(path), gr.skip(), path, *idle
 
-    def preview(file: str | None) -> str | None:
+    def preview(file: Path | None) -> str | None:
         with sentences():
-            return None if file is None else str(browser_copy(Path(file), services.workspace.job()))
+            return None if file is None else str(browser_copy(file, services.workspace.job()))
 
     started = buttons.run.click(
         upscale,
@@ -182,7 +185,7 @@ def _connect_job(services: Services, controls: _Controls, buttons: _Buttons, res
     started.failure(lambda: (status(STOPPED), *idle), None, [results.state, *buttons], **LIGHT_EVENT)
     played = started.success(
         preview,
-        results.download,
+        results.file,
         results.player,
         concurrency_id="preview",
         concurrency_limit=1,

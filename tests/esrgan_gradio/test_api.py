@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import secrets
 import time
 import wave
 from fractions import Fraction
@@ -144,6 +146,48 @@ def test_a_path_from_elsewhere_is_refused(app, path, meta):
     answer = call(app, "upscale_image", [{"path": path, **meta}, "default", None, None, 0])
     assert answer.startswith("event: error")
     assert "was not uploaded by a user" in answer or "must be an uploaded file" in answer
+
+
+def uploaded(app: str, path: Path) -> dict[str, Any]:
+    """What the page would say of a file after it was sent."""
+    with path.open("rb") as file:
+        (place,) = httpx.post(f"{app}gradio_api/upload", files={"files": (path.name, file)}).json()
+    return {"path": place, "meta": {"_type": "gradio.FileData"}}
+
+
+def events_into(app: str, element: str) -> list[int]:
+    """Numbers of the events that show something in the element of the page, hidden ones too."""
+    config = httpx.get(f"{app}config").json()
+    (number,) = (part["id"] for part in config["components"] if part["props"].get("elem_id") == element)
+    return [event["id"] for event in config["dependencies"] if number in event["outputs"]]
+
+
+def join(app: str, session: str, event: int, data: list[Any]) -> dict[str, Any]:
+    """What the server answers to an event of the page with arguments that the page did not choose."""
+    body = {"data": data, "fn_index": event, "session_hash": session}
+    httpx.post(f"{app}gradio_api/queue/join", json=body).raise_for_status()
+    with httpx.stream("GET", f"{app}gradio_api/queue/data?session_hash={session}", timeout=60) as answer:
+        for line in answer.iter_lines():
+            message = json.loads(line.removeprefix("data:")) if line else {}
+            if message.get("msg") == "process_completed":
+                return message
+    raise AssertionError("the event did not end")
+
+
+@pytest.mark.parametrize("kind", ["playlist", "video"])
+def test_the_player_shows_the_result_and_no_file_that_a_request_names(app, tmp_path, kind):
+    source = write_clip(tmp_path / "private.ts", Clip(size=(32, 32), times=range(5)))
+    if kind == "playlist":
+        source = tmp_path / "list.m3u8"
+        source.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{tmp_path}/private.ts\n#EXT-X-ENDLIST\n")
+    start, preview = events_into(app, "video-result")
+    file, session = uploaded(app, source), secrets.token_hex(8)
+    assert join(app, session, preview, [file])["output"]["data"] == [None]
+    request = [file, "tiny-a", 2, "Automatic", "Visually lossless", "Automatic", 0, False, 0]
+    assert join(app, session, start, request)["success"] is (kind == "video")
+    (shown,) = join(app, session, preview, [file])["output"]["data"]
+    assert shown is None if kind == "playlist" else shown["path"].endswith("private_x2_preview.mp4")
+    assert join(app, secrets.token_hex(8), preview, [shown])["output"]["data"] == [None]
 
 
 @pytest.mark.parametrize("address", ["http://example.com/a.png", "HTTPS://example.com/a.png"])

@@ -18,7 +18,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from clip_tools import Clip, Tags, decode, planes, streams, times, write_clip
-from esrgan.errors import EngineError, UsageError, WeightsError
+from esrgan.errors import EngineError, MediaError, UsageError, WeightsError
 from esrgan_gradio.blending import contact_sheet
 from esrgan_gradio.catalogue import Catalogue
 from esrgan_gradio.device import Device
@@ -270,6 +270,15 @@ def test_a_preview_keeps_its_colours(tmp_path):
 def test_a_video_that_browsers_play_is_its_own_preview(tmp_path):
     source = write_clip(tmp_path / "result.mp4", Clip(audio=["aac"], tags=Tags(matrix=6)))
     assert browser_copy(source, tmp_path) == source
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4"])
+def test_no_preview_is_made_of_what_names_other_files(tmp_path, name):
+    other = write_clip(tmp_path / "other.ts", Clip(times=range(5)))
+    source = tmp_path / name
+    source.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(MediaError, match=f"no preview of {name}"):
+        browser_copy(source, tmp_path)
 
 
 @pytest.mark.parametrize(
