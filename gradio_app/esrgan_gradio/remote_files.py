@@ -1,4 +1,7 @@
-"""No request makes this machine fetch anything: Gradio would download an address in place of a file, of any size."""
+"""No request makes this machine fetch anything: Gradio would download an address in place of a file, of any size.
+
+Nor does one hand it files but as uploads: of the routes that take them, Gradio's other gives a recording to FFmpeg.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,18 @@ _Send = Callable[[_Message], Awaitable[None]]
 
 _MAX_BODY = 8_000_000
 """Bytes of a request that is not an upload."""
+_UPLOAD = "/gradio_api/upload"
+"""The one route that takes files."""
+_FILE_ROUTES = ("/gradio_api/file=", "/gradio_api/file/")
+"""Routes that give a file, or what is behind an address in its place."""
 _SCHEMES = ("http:", "https:")
 _REFUSAL = "files must be uploaded; addresses are not fetched here"
 _TOO_LARGE = "the request is too large; files must be uploaded"
+_UNCLEAR = "a request has one content type"
 
 
 class LocalFilesOnly:
-    """ASGI middleware that refuses requests whose files are addresses.
+    """ASGI middleware that refuses requests whose files are addresses, and files but for uploads.
 
     Args:
         app: what answers all other requests.
@@ -29,7 +37,11 @@ class LocalFilesOnly:
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or _is_upload(scope):
+        refusal = _refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            await _refuse(send, 400, refusal)
+            return
+        if scope["type"] != "http" or scope["method"] != "POST" or _route(scope) == _UPLOAD:
             await self._app(scope, receive, send)
             return
         body = b""
@@ -52,9 +64,24 @@ class LocalFilesOnly:
         await self._app(scope, again, send)
 
 
-def _is_upload(scope: _Message) -> bool:
-    kinds = (value for name, value in scope["headers"] if name.lower() == b"content-type")
-    return any(kind.lower().startswith(b"multipart/") for kind in kinds)
+def _refusal(scope: _Message) -> str | None:
+    """Why a request is refused by its path and headers, if it is."""
+    path = _route(scope)
+    for route in _FILE_ROUTES:
+        if path.startswith(route) and _is_address(path.removeprefix(route)):
+            return _REFUSAL
+    kinds = [value.lower() for name, value in scope["headers"] if name.lower() == b"content-type"]
+    if len(kinds) > 1:  # of which this class and Gradio may each believe another
+        return _UNCLEAR
+    if path != _UPLOAD and any(b"multipart/" in kind for kind in kinds):
+        return _REFUSAL
+    return None
+
+
+def _route(scope: _Message) -> str:
+    """The path without the prefix that a proxy in front may have."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _parsed(body: bytes) -> Any:
@@ -71,12 +98,16 @@ def _names_address(value: Any) -> bool:
         one = waiting.pop()
         if isinstance(one, dict):
             path = one.get("path")
-            if isinstance(path, str) and path.strip().lower().startswith(_SCHEMES):
+            if isinstance(path, str) and _is_address(path):
                 return True
             waiting.extend(one.values())
         elif isinstance(one, list):
             waiting.extend(one)
     return False
+
+
+def _is_address(path: str) -> bool:
+    return path.strip().lower().startswith(_SCHEMES)
 
 
 async def _refuse(send: _Send, status: int, sentence: str) -> None:

@@ -198,6 +198,27 @@ def test_an_address_in_place_of_a_file_is_not_fetched(app, address):
     assert answer.json()["detail"] == "files must be uploaded; addresses are not fetched here"
 
 
+@pytest.mark.parametrize("kinds", [["multipart/form-data", "application/json"], ["application/json", "text/plain"]])
+def test_a_request_with_two_content_types_is_refused(app, kinds):
+    file = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
+    body = json.dumps({"data": [file, "default", None, None, 0]})
+    headers = [("content-type", kind) for kind in kinds]
+    answer = httpx.post(f"{app}gradio_api/call/upscale_image", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "a request has one content type")
+
+
+@pytest.mark.parametrize("route", ["process_recording", "component_server", "call/upscale_image", "upload/"])
+def test_files_are_taken_as_uploads_only(app, clip, route):
+    answer = httpx.post(f"{app}gradio_api/{route}", files={"video": ("a.mp4", clip.read_bytes())})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("files must be uploaded")
+
+
+@pytest.mark.parametrize("path", ["file=http://example.com/a.png", "file/https://example.com/a.png"])
+def test_what_is_behind_an_address_is_not_served(app, path):
+    assert httpx.get(f"{app}gradio_api/{path}").json()["detail"].startswith("files must be uploaded")
+
+
 def test_files_of_the_machine_are_not_served(app):
     assert httpx.get(f"{app}gradio_api/file=/etc/passwd").status_code in (403, 404)
     here = httpx.get(f"{app}gradio_api/file={Path(__file__).resolve()}")
