@@ -112,6 +112,11 @@ class RRDB(nn.Module):
         return x + RESIDUAL_SCALE * residual
 
 
+def usual_unshuffle(scale: int) -> int:
+    """Factor of the pixel-unshuffle in BasicSR's and Real-ESRGAN's networks for `scale`."""
+    return {1: 4, 2: 2}.get(scale, 1)
+
+
 class RRDBNet(nn.Module):
     """The ESRGAN generator: conv -> `num_block` RRDBs -> conv + skip -> upsampling stages -> two convs.
 
@@ -162,7 +167,7 @@ class RRDBNet(nn.Module):
         if scale not in (1, 2, 4, 8, 16):
             raise ValueError(f"RRDBNet: scale must be 1, 2, 4, 8 or 16, got {scale}")
         if unshuffle is None:
-            unshuffle = {1: 4, 2: 2}.get(scale, 1)
+            unshuffle = usual_unshuffle(scale)
         if unshuffle not in (1, 2, 4):
             raise ValueError(f"RRDBNet: unshuffle must be 1, 2 or 4, got {unshuffle}")
         self.scale = scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator, MutableMapping
@@ -14,6 +15,8 @@ import torch
 from torch import distributed
 
 from esrgan.errors import FailedError, UsageError
+
+_log = logging.getLogger(__name__)
 
 Launcher = Literal["none", "pytorch", "slurm"]
 
@@ -66,6 +69,9 @@ def launched(
     if launcher == "none" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         launcher = "pytorch"
     if launcher == "none":
+        if num_gpu == "auto" and gpus > 1:
+            _log.warning("one of %d GPUs is used; torchrun --nproc_per_node %d uses all", gpus, gpus)
+            gpus = 1
         yield Launch(num_gpu=gpus)
         return
     if launcher == "slurm":
@@ -87,7 +93,7 @@ def _join(local_rank: int, gpus: int) -> None:
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", _DEFAULT_PORT)
     if gpus:
-        torch.cuda.set_device(local_rank % gpus)
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())  # num_gpu counts those of one process, upstream
     try:
         distributed.init_process_group("nccl" if gpus else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:

@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -46,11 +47,15 @@ _WANTS_CODE = re.compile(r"[Uu]nsupported (?:global|GLOBAL|class)|not an allowed
 _GLOBAL_NAME = re.compile(r"GLOBAL ([\w.]+)")
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_state_dict(path: str | os.PathLike[str], *, prefer: str | None = None) -> dict[str, Tensor]:
     """Read the named tensors of a weights file, without wrappers and prefixes.
 
     `.pth`, `.pt`, `.ckpt` (zip and legacy) and `.safetensors`, told apart by their content. Of a
     checkpoint with several networks the generator is taken, averaged weights (`params_ema`) preferred.
+
+    Args:
+        path: the file.
+        prefer: the dictionary inside a checkpoint to take if there is one of that name.
 
     Returns:
         Name -> tensor on the CPU. Floating-point tensors are float32, whatever the file's type, and
@@ -66,12 +71,21 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise UsageError(f"{file}: there is no such weights file")
         if file.is_dir():
             raise WeightsError("is a folder, not a weights file")
-        state = strip_prefixes(find_state_dict(_read(file)))
+        loaded = _read(file)
+        if prefer is not None and isinstance(loaded, Mapping) and isinstance(loaded.get(prefer), Mapping):
+            loaded = loaded[prefer]
+        state = strip_prefixes(find_state_dict(loaded))
         return {key: _to_float32(key, tensor) for key, tensor in state.items()}
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read: {error.strerror or error}") from error
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a weights file is of this format, by its content."""
+    with file.open("rb") as stream:
+        return stream.read(9)[8:] == b"{"
 
 
 def _read(file: Path) -> object:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from esrgan.training.cli import main
+from esrgan.training.launch import launched
 from esrgan.training.parts import register_all
 from esrgan.weights import load_network
 
@@ -214,6 +215,15 @@ def test_more_gpus_than_there_are_is_one_line(runs, refused, monkeypatch):
     code, line = refused()
     assert code == 2
     assert "--force_yml num_gpu=0" in line
+
+
+@pytest.mark.parametrize(("asked", "used"), [("auto", 1), (2, 2), (0, 0)])
+def test_a_single_process_takes_one_gpu_unless_told(monkeypatch, caplog, asked, used):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with launched("none", asked) as launch:
+        assert launch.num_gpu == used
+    assert ("torchrun --nproc_per_node 2 uses all" in caplog.text) == (asked == "auto")
 
 
 def test_a_launcher_without_its_variables_is_one_line(runs, refused, monkeypatch):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from esrgan.errors import DataError
+from esrgan.training.check import command
 from esrgan.training.check.estimate import _held_for_backward, memory_needed
 from esrgan.training.cli import main
 from esrgan.training.data.image_files import probe, write_png
@@ -45,6 +46,16 @@ def test_a_run_that_can_start_has_no_problems(runs, check):
     assert "memory: the networks and one batch hold" in said
     assert "s an iteration; 12 iterations take" in said
     assert {path.name for path in runs.path.iterdir()} == {"train", "val", "tiny.yml"}
+
+
+def test_what_the_first_iterations_raise_is_one_line(runs, check, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("sizes\ndo not match")
+
+    monkeypatch.setattr(command, "measure_steps", failing)
+    runs.write()
+    code, problems, _ = check(steps=2)
+    assert (code, problems) == (1, ["basicsr: the first iterations fail: sizes do not match"])
 
 
 def test_every_problem_is_one_line(runs, check):

@@ -83,6 +83,17 @@ def test_the_layout_in_memory_does_not_matter():
     assert networks[1].conv_hr.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_loaded_state_lies_where_the_parameters_lie():
+    first = Muon([nn.Parameter(torch.ones(8, 8)), nn.Parameter(torch.ones(8))], 0.1)
+    with_gradients([parameter for group in first.param_groups for parameter in group["params"]], 0)
+    first.step()
+    elsewhere = [nn.Parameter(torch.ones(shape, device="meta")) for shape in ((8, 8), (8,))]
+    second = Muon(elsewhere, 0.1)
+    second.load_state_dict(first.state_dict())
+    found = {name: value.device.type for state in second.state.values() for name, value in state.items()}
+    assert found == dict.fromkeys(("momentum", "exp_avg", "exp_avg_sq", "step"), "meta")
+
+
 def test_both_learning_rates_follow_a_schedule():
     matrix, vector = nn.Parameter(torch.ones(8, 8)), nn.Parameter(torch.ones(8))
     optimiser = Muon([matrix, vector], 0.1, adam_lr=0.01)

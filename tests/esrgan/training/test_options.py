@@ -132,6 +132,7 @@ def test_a_wrong_type_is_refused_with_its_value(refused, override, expected):
         ("logger:print_freq=0", "logger:print_freq: must be at least 1"),
         ("datasets:valid:name=x", "datasets:valid: "),
         ("train:gan_opt:type=GANLoss", "train:gan_opt"),
+        ("logger:wandb:project=x", "logger:wandb: gets what TensorBoard gets: it needs `use_tb_logger: true`"),
     ],
 )
 def test_a_combination_that_cannot_work_is_refused(refused, override, expected):
@@ -153,6 +154,29 @@ def test_a_discriminator_of_another_patch_size_is_refused(refused):
         "train__gan_opt": {"type": "RelativisticGANLoss_esrgan"},
     }
     assert "network_d:input_size: is 128, but gt_size is 32" in refused(**gan)
+    shifted = {**gan, "train__loss_shift": 8, "datasets__train__gt_size": 128}
+    assert "network_d:input_size: is 128, but gt_size is 128 and loss_shift 8: add `input_size: 120`" in refused(
+        **shifted
+    )
+    unet = {**gan, "network_d": {"type": "UNetDiscriminatorSN_esrgan", "num_in_ch": 3}, "datasets__train__gt_size": 36}
+    assert "gt_size is 36: UNetDiscriminatorSN_esrgan needs sides that 8 divides" in refused(**unet)
+
+
+def test_what_loss_shift_leaves_is_the_side_that_a_discriminator_sees(runs):
+    runs.write(
+        model_type="RaGANModel_esrgan",
+        network_d={"type": "VGGStyleDiscriminator_esrgan", "num_in_ch": 3},
+        train__optim_d={"type": "Adam", "lr": 1e-3},
+        train__gan_opt={"type": "RelativisticGANLoss_esrgan"},
+        train__loss_shift=8,
+        datasets__train__gt_size=136,
+    )
+    assert read_options(runs.path / "tiny.yml", "train").run.datasets["train"].gt_size == 136
+
+
+def test_a_patch_that_cannot_be_unshuffled_is_refused(refused):
+    x2 = {"scale": 2, "network_g__scale": 2, "datasets__train__gt_size": 34}
+    assert "datasets:train:gt_size: is 34, but must be a multiple of 4: the network unshuffles" in refused(**x2)
 
 
 @pytest.mark.parametrize(

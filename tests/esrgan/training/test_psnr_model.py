@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from esrgan.errors import FailedError, TrainingDiverged, UsageError, WeightsError
@@ -33,7 +34,7 @@ NETWORK = {"type": "RRDBNet_esrgan", "num_feat": 4, "num_block": 1, "num_grow_ch
 def build(basicsr, tmp_path):
     """A model on tiny networks; keywords go below `train:`, `network` and `path` replace those sections."""
 
-    def make(model_type="PSNRModel_esrgan", network=NETWORK, path=None, is_train=True, **train):
+    def make(model_type="PSNRModel_esrgan", network=NETWORK, path=None, is_train=True, scale=4, num_gpu=0, **train):
         torch.manual_seed(0)
         for name in ("models", "training_states"):
             (tmp_path / name).mkdir(exist_ok=True)
@@ -41,8 +42,8 @@ def build(basicsr, tmp_path):
             {
                 "name": "tiny",
                 "model_type": model_type,
-                "scale": 4,
-                "num_gpu": 0,
+                "scale": scale,
+                "num_gpu": num_gpu,
                 "dist": False,
                 "rank": 0,
                 "world_size": 1,
@@ -342,6 +343,13 @@ def test_of_two_sets_of_weights_the_one_asked_for_is_taken(build, tmp_path, key)
     assert all(torch.equal(tensor, both["params_ema"][k]) for k, tensor in model.net_g_ema.state_dict().items())
 
 
+def test_safetensors_are_read_whatever_their_name(build, tmp_path):
+    state = {key: tensor.contiguous() + 1 for key, tensor in build().net_g.state_dict().items()}
+    save_file(state, tmp_path / "start.pth")
+    model = build(path={"pretrain_network_g": str(tmp_path / "start.pth"), "param_key_g": "params"})
+    assert all(torch.equal(tensor, state[key]) for key, tensor in model.net_g.state_dict().items())
+
+
 def test_weights_of_another_network_are_refused_in_one_line(build, tmp_path):
     torch.save({"params": build().net_g.state_dict()}, tmp_path / "start.pth")
     wider = {**NETWORK, "num_feat": 6}
@@ -423,6 +431,24 @@ def test_a_run_of_basicsrs_own_model_is_continued(build, tmp_path):
     assert ours.get_current_learning_rate() == theirs.get_current_learning_rate()
 
 
+def test_options_that_were_changed_hold_for_a_run_that_goes_on(build, caplog):
+    first = build(optim_g={"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.99]})
+    run(first, range(2))
+    second = build(optim_g={"type": "Adam", "lr": 1e-3, "betas": [0.5, 0.9], "weight_decay": 0.1})
+    second.load_training_state(first.training_state())
+    group = second.optimizer_g.param_groups[0]
+    assert (tuple(group["betas"]), group["weight_decay"]) == ((0.5, 0.9), 0.1)
+    assert "betas (0.9, 0.99) is now (0.5, 0.9), weight_decay 0 is now 0.1" in caplog.text
+    caplog.clear()
+    build(optim_g={"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.99]}).load_training_state(first.training_state())
+    assert not caplog.text
+
+
+def test_several_gpus_in_one_process_are_refused(build):
+    with pytest.raises(UsageError, match="2 GPUs need a process each: `torchrun --nproc_per_node 2"):
+        build(num_gpu=2)
+
+
 def test_a_training_state_of_another_network_is_refused(build):
     state = build(network={**NETWORK, "num_feat": 6}).training_state()
     with pytest.raises(WeightsError, match="net_g of the training state"):
@@ -445,6 +471,20 @@ def test_testing_uses_the_average_in_float32_and_leaves_training_mode_alone(buil
     torch.testing.assert_close(model.output, expected)
     assert model.net_g.training
     assert not model.net_g_ema.training
+
+
+@pytest.mark.parametrize("side", [(7, 9), (8, 9), (8, 8)])
+def test_odd_sides_are_tested_at_x2(build, side):
+    model = build(network={**NETWORK, "scale": 2}, scale=2)
+    lq = torch.rand(1, 3, *side)
+    model.feed_data({"lq": lq})
+    model.test()
+    assert model.output.shape[-2:] == (2 * side[0], 2 * side[1])
+    even = torch.cat((lq, lq[:, :, -1:]), 2) if side[0] % 2 else lq
+    even = torch.cat((even, even[..., -1:]), 3) if side[1] % 2 else even
+    with torch.no_grad():
+        expected = model.net_g(even)[..., : 2 * side[0], : 2 * side[1]]
+    torch.testing.assert_close(model.output, expected)
 
 
 def test_a_model_for_testing_needs_no_training_options(build):

@@ -466,3 +466,17 @@ def test_every_part_is_registered_under_a_name_of_its_own_and_twice_is_once():
     register()
     assert names() == before
     assert ARCH_REGISTRY.get("RRDBNet").__module__.startswith("basicsr")
+
+
+def test_a_network_that_is_not_to_be_resumed_stays_as_it_is(build):
+    first = build(double=False, ema_decay=0.9)
+    run(first, range(2), double=False)
+    second = build(double=False, ema_decay=0.9, discriminator={**VGG_STYLE, "num_feat": 3})
+    fresh = {name: tensor.clone() for name, tensor in second.net_d.state_dict().items()}
+    second.load_training_state(first.training_state(), ignored=("network_d",))
+    for name in ("net_g", "net_g_ema"):
+        expected = getattr(first, name).state_dict()
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in getattr(second, name).state_dict().items())
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in second.net_d.state_dict().items())
+    assert not second.optimizer_d.state
+    run(second, [2], first=3, double=False)

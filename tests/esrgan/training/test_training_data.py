@@ -4,12 +4,13 @@
 
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from esrgan.errors import DataError
+from esrgan.errors import DataError, UsageError
 from esrgan.training.data.loaders import Position, TrainingData
 from esrgan.training.data.sampling import ResumableSampler, SampleKey, SeededDataset
 from esrgan.training.launch import Launch
@@ -149,6 +150,11 @@ def test_patches_are_cut_from_the_images_that_they_name(data):
         assert any(np.array_equal(image[top : top + 32, left : left + 32], patch) for top, left in places)
 
 
+def test_copies_to_a_gpu_ahead_need_one(data):
+    with pytest.raises(UsageError, match="prefetch_mode: cuda needs a GPU"):
+        data(datasets__train__prefetch_mode="cuda", datasets__train__pin_memory=True)
+
+
 def test_a_set_smaller_than_a_batch_is_refused(data):
     with pytest.raises(DataError, match="raise dataset_enlarge_ratio"):
         data(datasets__train__batch_size_per_gpu=64)
@@ -163,11 +169,13 @@ def test_an_image_that_goes_bad_later_is_named(runs, data):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_an_image_that_goes_bad_in_a_worker_is_named_in_one_line(runs, data):
-    loader = data(datasets__train__num_worker_per_gpu=1)
+@pytest.mark.parametrize("mode", [None, "cpu"])
+def test_an_image_that_goes_bad_in_a_worker_is_named_in_one_line(runs, data, mode):
+    ahead = {} if mode is None else {"datasets__train__prefetch_mode": mode}
+    loader = data(datasets__train__num_worker_per_gpu=1, **ahead)
     for file in (runs.path / "train/hr").iterdir():
         file.write_bytes(b"no image")
-    with pytest.raises(DataError) as caught:
-        take(loader, 1)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DataError) as caught:
+        pool.submit(take, loader, 1).result(timeout=100)  # upstream's way of loading ahead would wait for ever
     assert str(caught.value).startswith("cannot use train/hr/")
     assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from esrgan.training.cli import main
+from esrgan.training.evaluation.validators import Validator
 from esrgan.training.parts import register_all
 from esrgan.training.run.checkpoints import Checkpoint, newest_state, read_state
 from esrgan.training.run.loop import Loop
@@ -192,8 +193,9 @@ def test_a_checkpoint_of_another_network_is_refused_in_one_line(runs, capsys):
     [
         ({"type": "CosineAnnealingRestartLR", "periods": [40]}, {"type": "CosineAnnealingRestartLR", "periods": [16]}),
         ({"type": "MultiStepLR", "milestones": [6, 30]}, {"type": "MultiStepLR", "milestones": [6, 14]}),
+        ({"type": "MultiStepLR", "milestones": [6, 30]}, {"type": "MultiStepLR", "milestones": [4, 5, 30]}),
     ],
-    ids=["cosine", "steps"],
+    ids=["cosine", "steps", "steps behind"],
 )
 def test_changed_learning_rates_hold_for_a_run_that_goes_on(runs, capsys, first, then):
     """From the checkpoint on they are those of a run that had them from its beginning."""
@@ -225,6 +227,20 @@ def test_a_changed_first_learning_rate_holds_for_a_run_that_goes_on(runs):
     assert rates[7] == before
     assert rates[9] == pytest.approx(0.3 * before)
     assert rates[-1] == pytest.approx(0.3 * before / 2)
+
+
+def test_a_validation_that_fails_does_not_take_the_checkpoint_with_it(runs, monkeypatch):
+    def failing(_validator, _iteration):
+        raise RuntimeError("no picture")
+
+    runs.write(val__val_freq=4)
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="no picture"):
+        broken.setattr(Validator, "validate", failing)
+        train()
+    states = runs.path / "experiments/tiny/training_states"
+    assert [file.name for file in states.iterdir()] == ["4.state"]
+    assert train("--auto_resume") == 0
+    assert [record["iter"] for record in runs.losses()] == list(range(1, 13))
 
 
 def test_a_run_without_auto_resume_archives_the_one_before(runs):

@@ -79,9 +79,13 @@ def _try(options: OptionsFile, steps: int) -> list[str]:
             _report_time(options, measured, launch)
     except EsrganError as error:
         line = " ".join(str(error).split())
-        sys.stderr.write(f"basicsr: {line}\n")
-        return [line]
-    return []
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Whatever parts that know nothing of each other raise in a step.
+        line = f"the first iterations fail: {' '.join(str(error).split()) or type(error).__name__}"
+    else:
+        return []
+    sys.stderr.write(f"basicsr: {line}\n")
+    return [line]
 
 
 def _report_time(options: OptionsFile, measured: Measured, launch: Launch) -> None:

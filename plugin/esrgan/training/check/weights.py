@@ -13,6 +13,7 @@ from esrgan.training.models.pretrained import fill, read_weights
 from esrgan.training.options.binding import thaw
 from esrgan.training.options.run_options import OptionsFile
 from esrgan.training.parts import full_name, registered
+from esrgan.weights.files import is_safetensors
 
 
 def require_fitting_weights(options: OptionsFile) -> None:
@@ -73,7 +74,7 @@ def _reads_any_layout(options: OptionsFile) -> bool:
 
 
 def _require_stock_layout(file: Path, key: str | None, network: nn.Module) -> None:
-    loaded = torch.load(file, map_location="cpu", weights_only=True) if file.suffix != ".safetensors" else {}
+    loaded = {} if is_safetensors(file) else torch.load(file, map_location="cpu", weights_only=True)
     state = loaded if key is None else loaded.get(key, loaded.get("params"))
     if not isinstance(state, dict) or not network.state_dict().keys() & {k.removeprefix("module.") for k in state}:
         raise WeightsError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from esrgan.errors import DataError
+from esrgan.errors import DataError, UsageError
 from esrgan.training.data.sampling import ResumableSampler, SeededDataset
 from esrgan.training.launch import Launch
 from esrgan.training.parts import full_name
@@ -37,6 +37,7 @@ class TrainingData:
 
     Raises:
         DataError: the set cannot be read, or is smaller than a batch.
+        UsageError: batches are to be copied to a GPU ahead, and there is none.
     """
 
     def __init__(self, options: dict[str, Any], launch: Launch, seed: int) -> None:
@@ -44,6 +45,11 @@ class TrainingData:
 
         self._launch = launch
         self._cuda = options.get("prefetch_mode") == "cuda"
+        if self._cuda and not launch.num_gpu:
+            raise UsageError("datasets:train:prefetch_mode: cuda needs a GPU; leave it out on the CPU")
+        if options.get("prefetch_mode") == "cpu":
+            # Workers load ahead by themselves. Upstream's thread would wait for ever where an image cannot be read.
+            options = {**options, "prefetch_mode": None}
         dataset = build_set(options)
         ratio = options.get("dataset_enlarge_ratio", 1)
         self.images = len(dataset)

@@ -67,7 +67,8 @@ class Muon(Optimizer):
             {"params": matrices, "orthogonal": True},
             {"params": others, "orthogonal": False, "lr": lr if adam_lr is None else adam_lr},
         ]
-        defaults = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps}
+        # "fused" has a loaded state's `step` on the parameter's device, where Adam's fused step wants it.
+        defaults = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps, "fused": True}
         super().__init__([group for group in groups if group["params"]], defaults)
 
     @overload

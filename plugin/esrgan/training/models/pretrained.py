@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from esrgan.errors import WeightsError
 from esrgan.weights.files import read_state_dict
 from esrgan.weights.layouts import detect, shown, to_canonical
-from esrgan.weights.unwrap import strip_prefixes
 
 
 def read_weights(path: Path, key: str | None) -> dict[str, Tensor]:
@@ -26,13 +24,20 @@ def read_weights(path: Path, key: str | None) -> dict[str, Tensor]:
         UsageError: there is no such file.
         WeightsError: the file cannot be read.
     """
-    state = read_state_dict(path)  # also checks the file, so that what follows cannot fail on a bad one
-    if key is not None and path.suffix != ".safetensors":
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            state = strip_prefixes(loaded[key])
+    state = read_state_dict(path, prefer=key)
     layout = detect(state)
     return state if layout is None else to_canonical(state, layout)
+
+
+def taken[T](networks: Mapping[str, T], ignored: Collection[str]) -> dict[str, T]:
+    """Those of a model's networks (`net_g`, `net_g_ema`, ...) that come from a checkpoint.
+
+    Args:
+        networks: by the attribute of the model.
+        ignored: `network_g` ...: those that do not, with their averages.
+    """
+    left = {name.replace("network_", "net_", 1) for name in ignored}
+    return {name: value for name, value in networks.items() if name.removesuffix("_ema") not in left}
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], *, strict: bool) -> list[str]:

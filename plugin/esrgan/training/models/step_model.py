@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -92,6 +93,13 @@ class StepModel(StoredModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move `net` to its device, and wrap it when there are several processes."""
+        if not self.opt["dist"] and self.opt["num_gpu"] > 1:
+            # One process with threads, as DataParallel has it, would forget the precision and what is compiled.
+            count = self.opt["num_gpu"]
+            raise UsageError(
+                f"num_gpu: {count} GPUs need a process each: `torchrun --nproc_per_node {count} -m esrgan.training.cli "
+                "train -opt ... --launcher pytorch`, or num_gpu: 1"
+            )
         net = self._arrange(net)
         if not self.opt["dist"]:
             wrapped: nn.Module = super().model_to_device(net)
@@ -270,9 +278,21 @@ class StepModel(StoredModel):
         network = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = network.training
         network.eval()
+        height, width = self.lq.shape[-2:]
+        scale = self.opt["scale"]
         with torch.no_grad():
-            self.output = network.forward(self.lq)  # not __call__: every size would be compiled anew
+            padded = padded_to_multiple(self.lq, getattr(network, "unshuffle", 1))
+            output = network.forward(padded)  # not __call__: every size would be compiled anew
+        self.output = output[..., : height * scale, : width * scale]
         network.train(training)
+
+
+def padded_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """`(N, C, H, W)` with the last row and column repeated until both sides are multiples: a network that unshuffles
+    pixels takes no others."""
+    height, width = images.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    return functional.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -49,7 +49,13 @@ class StepOptions:
     @classmethod
     def from_section(cls, train: Mapping[str, Any]) -> Self:
         """The options in a `train:` section, whose other keys are left alone."""
-        return cls(**{field.name: train[field.name] for field in fields(cls) if train.get(field.name) is not None})
+        given: dict[str, Any] = {
+            # An options file may say 2.0 for a whole number.
+            field.name: int(train[field.name]) if field.type == "int" else train[field.name]
+            for field in fields(cls)
+            if train.get(field.name) is not None
+        }
+        return cls(**given)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from esrgan.errors import WeightsError
 from esrgan.training.models.guard import StepGuard
-from esrgan.training.models.pretrained import fill, read_weights
-from esrgan.training.models.schedules import continue_schedule
+from esrgan.training.models.pretrained import fill, read_weights, taken
+from esrgan.training.models.schedules import continue_optimizer, continue_schedule
 from esrgan.weights.atomic import written_beside
 
 _log = logging.getLogger(__name__)
@@ -85,16 +85,20 @@ class StoredModel(SRModel):
             "guard": self.guard.state_dict(),
         }
 
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
+    def load_training_state(self, state: Mapping[str, Any], *, ignored: Collection[str] = ()) -> None:
         """Continue from what `training_state` gave, in a model of the same networks.
 
-        Learning rates follow the options that this model was made of.
+        Learning rates, betas and the like follow the options that this model was made of.
+
+        Args:
+            state: what `training_state` gave.
+            ignored: `network_d` ...: networks that stay as they are, with their averages and optimisers.
 
         Raises:
             WeightsError: the state is of other networks or optimisers.
         """
-        networks = self._networks()
-        if networks.keys() != state["networks"].keys():
+        networks = taken(self._networks(), ignored)
+        if networks.keys() != taken(state["networks"], ignored).keys():
             raise WeightsError(
                 f"the training state has {', '.join(state['networks'])}, but the options make {', '.join(networks)}"
             )
@@ -106,10 +110,12 @@ class StoredModel(SRModel):
         for kind in ("optimizers", "schedulers"):
             if len(getattr(self, kind)) != len(state[kind]):
                 raise WeightsError(f"the training state has {len(state[kind])} {kind}, not {len(getattr(self, kind))}")
+        anew = {id(getattr(self, name.replace("network_", "optimizer_", 1), None)) for name in ignored}
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            if id(optimizer) not in anew:
+                continue_optimizer(optimizer, saved)
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
-            continue_schedule(scheduler, saved)
+            continue_schedule(scheduler, saved, anew=id(scheduler.optimizer) in anew)
         self.guard.load_state_dict(state["guard"])
 
     def _networks(self) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from esrgan.archs.rrdbnet import usual_unshuffle
 from esrgan.training.options.binding import Component, Problems
 from esrgan.training.options.source_keys import keys_read
 from esrgan.training.options.yaml_file import KeyPath
@@ -14,6 +15,10 @@ from esrgan.training.random_state import MAX_SEED
 
 if TYPE_CHECKING:
     from esrgan.training.options.run_options import DatasetOptions, RunOptions, Task, TrainOptions
+
+
+_UNET_SIDES = 8
+"""What divides the sides of a patch that a U-Net discriminator halves three times."""
 
 
 def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:
@@ -33,6 +38,8 @@ def check_combinations(run: RunOptions, task: Task, problems: Problems) -> None:
         _at_least_one(("val", "val_freq"), run.val.val_freq, problems)
     _at_least_one(("logger", "print_freq"), run.logger.print_freq, problems)
     _at_least_one(("logger", "save_checkpoint_freq"), run.logger.save_checkpoint_freq, problems)
+    if run.logger.wandb and run.logger.wandb.get("project") and not run.logger.use_tb_logger:
+        problems.add(("logger", "wandb"), "gets what TensorBoard gets: it needs `use_tb_logger: true`")
     if task == "train":
         _check_training(run, problems)
     elif not run.datasets.keys() - {"train"}:
@@ -112,6 +119,9 @@ def _check_train_set(dataset: DatasetOptions, run: RunOptions, problems: Problem
             problems.add(path, f"the key {key!r} is missing: {dataset.type} needs it for training")
     if dataset.gt_size is not None and (dataset.gt_size < run.scale or dataset.gt_size % max(run.scale, 1)):
         problems.add((*path, "gt_size"), f"is {dataset.gt_size}, which is no multiple of the scale {run.scale}")
+    elif dataset.gt_size is not None and (dataset.gt_size // run.scale) % (multiple := _lr_multiple(run)):
+        wanted = f"must be a multiple of {run.scale * multiple}: the network unshuffles the LR patch by {multiple}"
+        problems.add((*path, "gt_size"), f"is {dataset.gt_size}, but {wanted}")
     if not dataset.dataset_enlarge_ratio > 0:
         problems.add((*path, "dataset_enlarge_ratio"), f"must be over 0, got {dataset.dataset_enlarge_ratio:g}")
     if getattr(cls, "gives_bytes", False) and not hasattr(registered("model").get(run.model_type), "step_options_type"):
@@ -123,6 +133,15 @@ def _check_train_set(dataset: DatasetOptions, run: RunOptions, problems: Problem
     if isinstance(accumulate, int) and accumulate > 0 and (dataset.batch_size_per_gpu or 0) % accumulate:
         wanted = f"must divide batch_size_per_gpu ({dataset.batch_size_per_gpu})"
         problems.add(("train", "accumulate"), f"{wanted}, got {accumulate}")
+
+
+def _lr_multiple(run: RunOptions) -> int:
+    """What divides the sides of LR patches that the generator takes."""
+    network = run.networks.get("network_g")
+    if network is None or "RRDBNet" not in network.type:
+        return 1
+    given = _argument(network, "arch", "unshuffle")
+    return given if isinstance(given, int) and given > 0 else usual_unshuffle(run.scale)
 
 
 def _check_loader(dataset: DatasetOptions, path: KeyPath, problems: Problems) -> None:
@@ -166,8 +185,20 @@ def _check_discriminator(run: RunOptions, train: TrainOptions, problems: Problem
         optimiser = f"optim_{name.removeprefix('network_')}"
         if name in ("network_g", "network_d") and optimiser not in train.optimisers:
             problems.add(("train",), f"the key {optimiser!r} is missing")
-    size = _argument(network, "arch", "input_size") if network is not None else None
     patch = run.datasets["train"].gt_size if "train" in run.datasets else None
-    if isinstance(size, int) and patch is not None and size != patch:
-        hint = f"add `input_size: {patch}`" if "input_size" not in network.arguments else "make them equal"  # type: ignore[union-attr]
-        problems.add(("network_d", "input_size"), f"is {size}, but gt_size is {patch}: {hint}")
+    if network is not None and patch is not None:
+        _check_discriminator_sides(network, patch, train, problems)
+
+
+def _check_discriminator_sides(network: Component, patch: int, train: TrainOptions, problems: Problems) -> None:
+    """The discriminator sees what `loss_shift` leaves of a patch."""
+    shift = train.extra.get("loss_shift") or 0
+    if not isinstance(shift, int | float):
+        return  # noted as what it is
+    seen, said = patch - int(shift), f"gt_size is {patch}" + (f" and loss_shift {shift:g}" if shift else "")
+    size = _argument(network, "arch", "input_size")
+    if isinstance(size, int) and size != seen:
+        hint = f"add `input_size: {seen}`" if "input_size" not in network.arguments else f"it must be {seen}"
+        problems.add(("network_d", "input_size"), f"is {size}, but {said}: {hint}")
+    if full_name("arch", network.type) == full_name("arch", "UNetDiscriminatorSN_esrgan") and seen % _UNET_SIDES:
+        problems.add(("datasets", "train", "gt_size"), f"{said}: {network.type} needs sides that {_UNET_SIDES} divides")

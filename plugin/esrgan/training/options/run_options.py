@@ -131,7 +131,7 @@ class RunOptions:
     datasets: Mapping[str, DatasetOptions]
     scale: int = 1
     num_gpu: Literal["auto"] | int = "auto"
-    """GPUs to use, 0 for the CPU; `auto` takes all there are."""
+    """GPUs to use, 0 for the CPU; `auto` takes all there are, or one where there is a single process."""
     manual_seed: int | None = None
     networks: Mapping[str, Component] = field(default=_NOTHING, metadata={"parts": "network_*"})
     path: PathOptions = PathOptions()

@@ -6,7 +6,7 @@ import logging
 import pickle
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import nn
 
 from esrgan.errors import FailedError, UsageError
 from esrgan.training.data.loaders import Position
+from esrgan.training.models.pretrained import taken
 from esrgan.weights.atomic import written_beside
 
 _FORMAT = 1
@@ -145,18 +146,23 @@ def model_state(model: Any) -> dict[str, Any]:
 _QUEUE = ("queue_lr", "queue_gt", "queue_ptr")
 
 
-def load_model_state(model: Any, state: dict[str, Any]) -> None:
+def load_model_state(model: Any, state: dict[str, Any], *, ignored: Collection[str] = ()) -> None:
     """The inverse of `model_state`.
+
+    Args:
+        model: gets the state.
+        state: what `model_state` gave.
+        ignored: `network_d` ...: networks that stay as they are, with their averages.
 
     Raises:
         FailedError: the checkpoint is of another network.
     """
     try:
         if hasattr(model, "load_training_state"):
-            model.load_training_state(state)
+            model.load_training_state(state, ignored=ignored)
             return
-        networks = dict(_networks(model))
-        if networks.keys() != state["networks"].keys():
+        networks = taken(dict(_networks(model)), ignored)
+        if networks.keys() != taken(state["networks"], ignored).keys():
             raise ValueError(f"it holds {', '.join(state['networks'])}")
         for name, network in networks.items():
             model.get_bare_model(network).load_state_dict(state["networks"][name])

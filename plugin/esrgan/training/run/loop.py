@@ -100,10 +100,17 @@ class Loop:
         is_last = iteration == self._train.total_iter
         if iteration % options.logger.print_freq == 0:
             self._log_losses()
+        due = is_last or stopping or iteration % options.logger.save_checkpoint_freq == 0
         if options.val is not None and (is_last or iteration % options.val.val_freq == 0):
-            self._parts.validator.validate(iteration)
+            try:
+                self._parts.validator.validate(iteration)
+            except Exception:
+                # Hours of training are not lost with an image. Of several processes, the others wait elsewhere.
+                if due and not self._parts.launch.distributed:
+                    self._save()
+                raise
         # After the validation, so that a checkpoint knows the best scores up to and with its iteration.
-        if is_last or stopping or iteration % options.logger.save_checkpoint_freq == 0:
+        if due:
             self._save()
 
     def _log_losses(self) -> None:

@@ -83,7 +83,10 @@ def restore(start: Start, parts: Parts) -> Position:
         model.resume_training(state.values)
         _log.warning("%s is BasicSR's: it holds no random states, so the run goes on, but not exactly", start.file)
         return Position(state.epoch + 1)
-    load_model_state(model, state.model)
+    ignored = parts.run.path.ignore_resume_networks
+    load_model_state(model, state.model, ignored=ignored)
+    if ignored:
+        _log.warning("%s: not taken from %s", ", ".join(ignored), start.file)
     parts.validator.best.values = {name: dict(scores) for name, scores in state.best.items()}
     if launch.rank < len(state.random):
         restore_random_state(state.random[launch.rank])
