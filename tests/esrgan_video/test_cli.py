@@ -251,6 +251,15 @@ def test_an_interrupted_video_goes_on_with_the_same_command(weights, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "out.mp4"}
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_dry_run_refuses_the_folder_that_a_run_refuses(dry, photo, weights, tmp_path, capsys):
+    clip = make_clip(tmp_path / "clip.mp4")
+    for source in (clip, photo):
+        target = tmp_path / "missing" / source.name
+        check_one_line_error(capsys, main(["upscale", str(source), "-o", str(target), "-n", str(weights), *dry]), 2)
+    assert not (tmp_path / "missing").exists()
+
+
 def test_a_dry_run_is_a_table_or_a_line_of_json(photo, weights, tmp_path, capsys):
     clip = make_clip(tmp_path / "clip 50 %.mp4", frames=12)
     before = sorted(tmp_path.rglob("*"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import av
+import numpy as np
 import pytest
 
-from clip_tools import Clip, main_video, streams, video_options, write_clip
+from clip_tools import Clip, Tags, main_video, streams, video_options, write_clip
 from esrgan.errors import EngineError, UsageError
 from esrgan_video import OutputSize, upscale_video
 from esrgan_video.cli.dry_run import as_json, as_table
@@ -64,6 +66,64 @@ def test_it_tries_a_few_frames_only(tmp_path, make_upscaler):
     assert forecast.frames == 200
     assert forecast.seconds == pytest.approx(200 / forecast.frames_per_second)
     assert [thread.name for thread in threading.enumerate() if thread.name in ("prefetch", "drain")] == []
+
+
+SPEED = 50
+"""Frames per second of the slow network below."""
+
+
+@pytest.fixture
+def slow(make_upscaler):
+    """Keeps the frames that it is given, and takes its time for each."""
+
+    class Slow(make_upscaler):
+        seen = ()
+
+        def __call__(self, batch):
+            self.seen = [*self.seen, *batch]
+            time.sleep(len(batch) / SPEED)
+            return super().__call__(batch)
+
+    return Slow(batch=2)
+
+
+def grey_clip(path, pictures):
+    planes = [[picture] for picture in pictures]
+    clip = Clip(
+        codec="ffv1", pix_fmt="gray", options={}, times=range(len(planes)), planes=planes, tags=Tags(color_range=2)
+    )
+    return write_clip(path, clip)
+
+
+def test_a_video_that_begins_with_black_is_judged_by_its_middle(tmp_path, slow):
+    noise = np.random.default_rng(0).integers(16, 235, (40, 48, 64), np.uint8)
+    source = grey_clip(tmp_path / "in.mkv", [*np.zeros((20, 48, 64), np.uint8), *noise])
+    target, options = tmp_path / "out.mkv", video_options(encoder=FAST)
+    forecast = dry_run(source, target, upscaler=slow, options=options)
+    assert forecast.frames == 60
+    assert forecast.frames_per_second < SPEED
+    for number, seen in enumerate(slow.seen):
+        np.testing.assert_allclose(seen[0] * 255, noise[10 + number], atol=0.01)
+    upscale_video(source, target, upscaler=slow, options=options, progress="none")
+    assert forecast.disk_needed > target.stat().st_size
+
+
+def test_a_still_video_is_taken_for_one_that_moves(tmp_path, slow):
+    source = grey_clip(tmp_path / "in.mkv", np.full((30, 48, 64), 90, np.uint8))
+    forecast = dry_run(source, tmp_path / "out.mkv", upscaler=slow, options=video_options(encoder=FAST))
+    assert forecast.tried_frames == 4
+    assert forecast.frames_per_second < SPEED
+
+
+def test_a_part_is_judged_by_its_own_middle(tmp_path, slow):
+    pictures = [np.full((48, 64), 20 + 2 * number, np.uint8) for number in range(100)]
+    source = grey_clip(tmp_path / "in.mkv", pictures)
+    for given in ({"start": 1, "end": 3}, {"start": 1, "frames": 50}):
+        slow.seen = []
+        forecast = dry_run(source, tmp_path / "o.mkv", upscaler=slow, options=video_options(encoder=FAST, **given))
+        assert forecast.frames == 50
+        seen = [(picture.mean().item() * 255 - 20) / 2 for picture in slow.seen]
+        assert seen == pytest.approx([50, 51, 52, 53, 54, 55], abs=0.01)
 
 
 def test_a_video_of_one_frame(tmp_path, nearest):

@@ -6,7 +6,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 from esrgan.errors import UsageError
 from esrgan.system_memory import available_bytes
 from esrgan_video.animation.writer import WRITERS
-from esrgan_video.container import VideoEncoder
+from esrgan_video.container import TimeRange, VideoEncoder, VideoReader
 from esrgan_video.container.encoder_memory import encoder_bytes
 from esrgan_video.engine.memory import peak_memory
 from esrgan_video.inputs import sequence_of
@@ -25,7 +27,7 @@ from esrgan_video.pipes.names import PIPE
 from esrgan_video.plan import VideoPlan, plan_video
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.segments import unfinished_job
-from esrgan_video.sources import open_source
+from esrgan_video.sources import AnyReader, open_source
 from esrgan_video.targets import check_ends
 from esrgan_video.transform import FrameTransform
 from esrgan_video.working_set import left_free
@@ -51,7 +53,7 @@ class Forecast:
     changes: tuple[str, ...]
     """Why what an earlier run has left cannot be continued."""
     frames_per_second: float
-    """Speed of the slowest stage, network or encoder."""
+    """Speed of the slowest stage, network or encoder, where no frame shows what another one showed."""
     tried_frames: int
     """Frames that this was measured with."""
     memory: int
@@ -94,8 +96,16 @@ def dry_run(
     *,
     upscaler: PlanningUpscaler,
     options: VideoOptions | None = None,
+    makes_folder: bool = False,
 ) -> Forecast:
     """Find out what `upscale_video` with these arguments would do, by computing a few frames.
+
+    Args:
+        source: as `upscale_video`.
+        target: a video file.
+        upscaler: the network at work.
+        options: as `upscale_video`.
+        makes_folder: whether the folder of `target` will be made before, where it is missing.
 
     Raises:
         UsageError: a path, an option or a combination that cannot work, or an output that is no video file.
@@ -109,7 +119,7 @@ def dry_run(
     if sequence_of(target) is not None or target.suffix.lower() in WRITERS:
         raise UsageError(f"--dry-run is for video files as output, got {target}")
     folder = _existing(target.parent)
-    if folder == target.parent:
+    if folder == target.parent or not makes_folder:
         check_ends(source, target)
     with open_source(source, options) as reader:
         size = options.size.resolve(reader.info.width, reader.info.height, upscaler.scale)
@@ -117,12 +127,14 @@ def dry_run(
         plan = plan.settled(plan.job)
         with plan.muxer(Path(os.devnull)):
             pass  # the header shows what the container cannot hold
-        transform = frame_transform(reader, size, plan.video.plan.layout, plan.video.plan.colour, options, upscaler)
+        every = replace(options, reuse=False)  # few frames do not tell how many of all will be reused
+        transform = frame_transform(reader, size, plan.video.plan.layout, plan.video.plan.colour, every, upscaler)
         encoder = encoder_bytes(plan.video)
         memory_free = available_bytes()
         batch = transform.batch_for(reader.first_frame)
-        with left_free(upscaler, writer=encoder, layout=transform.layout, size=size, batch=batch, name=source.name):
-            trial = _try(transform, reader.frames(), plan)
+        free = left_free(upscaler, writer=encoder, layout=transform.layout, size=size, batch=batch, name=source.name)
+        with free, _in_the_middle(reader, options, _GROUPS * batch) as tried:
+            trial = _try(transform, tried.frames(), plan)
         earlier = None if options.restart else unfinished_job(target)
         has_others = any(stream.action in ("copy", "convert", "attach") for stream in plan.streams.streams)
         return Forecast(
@@ -153,6 +165,21 @@ class _Trial:
     """Bytes that this gave."""
     memory: int
     """Bytes that the process took at most, with all these frames in it, before any was encoded."""
+
+
+def _in_the_middle(reader: AnyReader, options: VideoOptions, count: int) -> AnyReader:
+    """What reads `count` frames from the middle of a video, for it may begin with black or a title; else `reader`.
+
+    Only video files can be sought in: a script, for one, would have to make all the frames before.
+    """
+    number = min((reader.expected_frames or 0) // 2, (reader.expected_frames or 0) - count)
+    rate, whole = reader.info.rate, options.time_range
+    if isinstance(reader, VideoReader) and rate and number > 0:
+        # Where times are uneven, there may be no frame after this moment.
+        with suppress(UsageError):
+            part = TimeRange(start=(whole.start or 0) + (number - Fraction(1, 2)) / rate, end=whole.end)
+            return open_source(reader.path, replace(options, time_range=part))
+    return reader
 
 
 def _try(transform: FrameTransform, frames: Iterable[object], plan: VideoPlan) -> _Trial:

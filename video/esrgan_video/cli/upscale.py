@@ -309,13 +309,17 @@ def _forecast(jobs: Sequence[Job], given: argparse.Namespace, upscaler: Upscaler
 def _print_forecast(job: Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
     from esrgan_video.cli.dry_run import as_json, as_table
     from esrgan_video.dry_run import dry_run
+    from esrgan_video.images import check_target
 
     as_lines = given.json or given.progress == "json"
+    makes_folder = job.target != (given.output or DEFAULT_FOLDER)
     if not job.is_video:
+        if job.target.parent.is_dir() or not makes_folder:
+            check_target(job.target, source=job.source)
         record = {"event": "dry-run", "input": {"path": str(job.source)}, "output": {"path": str(job.target)}}
         table = f"{'input':<11}{job.source}\n{'output':<11}{job.target}\n"
     else:
-        forecast = dry_run(job.source, job.target, upscaler=upscaler, options=options)
+        forecast = dry_run(job.source, job.target, upscaler=upscaler, options=options, makes_folder=makes_folder)
         record, table = as_json(forecast), as_table(forecast)
     sys.stdout.write(json.dumps(record) + "\n" if as_lines else table)
 
