@@ -34,7 +34,7 @@ def add_api(services: Services) -> None:
             faces: strength with which faces are restored, 0 to 1.
         """
         with sentences():
-            return _file(run_picture(services, image, model, scale, tile, faces).file)
+            return _file(run_picture(services, image, model, scale, tile, faces, show=False).file)
 
     def upscale_video(
         video: FileData,
@@ -95,7 +95,7 @@ def add_api(services: Services) -> None:
             second_weights: a weights file in its place.
         """
         with sentences():
-            done = run_blend(services, image, (first, second), (first_weights, second_weights), alpha)
+            done = run_blend(services, image, (first, second), (first_weights, second_weights), alpha, show=False)
             return _file(done.file)
 
     def _file(path: Path) -> FileData:

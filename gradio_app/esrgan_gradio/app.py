@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from esrgan.errors import MissingExtraError
 from esrgan_gradio.device import Device
 from esrgan_gradio.options import AppOptions
+from esrgan_gradio.workspace import Workspace
 
 TITLE = "ESRGAN"
 _INTRODUCTION = (
@@ -16,13 +16,14 @@ _INTRODUCTION = (
 )
 
 
-def build_app(options: AppOptions, folder: Path, device: Device | None = None) -> Any:
+def build_app(options: AppOptions, workspace: Workspace, device: Device | None = None) -> Any:
     """The app as `gradio.Blocks`, not launched yet.
 
     Args:
         options: what visitors may ask for.
-        folder: where uploads and results lie: Gradio's folder for uploads, from the environment variable
-            `GRADIO_TEMP_DIR`, must be this one when the app is built and while it runs.
+        workspace: where uploads and results lie: Gradio's folder for uploads, from the environment variable
+            `GRADIO_TEMP_DIR`, must be its own when the app is built and while it runs. Old files go when a request
+            comes; `Workspace.pruned` is for the time between.
         device: where networks run; made from `options` if it is not given. Close it after the app.
 
     Raises:
@@ -41,13 +42,12 @@ def build_app(options: AppOptions, folder: Path, device: Device | None = None) -
     from esrgan_gradio.interpolate_tab import add_interpolate_tab
     from esrgan_gradio.services import Services
     from esrgan_gradio.video_tab import add_video_tab
-    from esrgan_gradio.workspace import Workspace
 
     if options.faces is not None:
         check_face_model(options.faces.model)
     services = Services(
         options=options,
-        workspace=Workspace(folder, options.max_bytes, options.keep_seconds),
+        workspace=workspace,
         device=device or Device(options.device, backend=options.backend, faces=options.faces),
         catalogue=Catalogue.of(options.models),
     )

@@ -72,6 +72,7 @@ def blended_picture(
     *,
     folder: Path,
     stem: str,
+    show: bool = True,
 ) -> PictureResult:
     """`image` by the interpolated network; `before` is the picture of the first network.
 
@@ -79,7 +80,9 @@ def blended_picture(
         UsageError: networks that differ in more than their values.
     """
     mixed = device.place(interpolate(*networks, alpha))
-    result = upscale_picture(image, mixed, scale=None, folder=folder, stem=f"{stem}_alpha{alpha:g}")
+    result = upscale_picture(image, mixed, scale=None, folder=folder, stem=f"{stem}_alpha{alpha:g}", show=show)
+    if result.before is None or result.after is None:
+        return result
     first = device.place(networks[0])
     with Image.open(result.after) as shown:
         width, height = shown.size

@@ -14,6 +14,7 @@ from pathlib import Path
 from esrgan.errors import FailedError, UsageError
 from esrgan_gradio.device import Device
 from esrgan_gradio.options import AppOptions
+from esrgan_gradio.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def served(options: AppOptions) -> Iterator[str]:
 
     with _own_folder() as folder:
         device = Device(options.device, backend=options.backend, faces=options.faces)
-        app = build_app(options, folder, device)
+        workspace = Workspace(folder, options.max_bytes, options.keep_seconds)
+        app = build_app(options, workspace, device)
         from starlette.middleware import Middleware  # comes with gradio, whose absence is known by now
 
         try:
@@ -79,7 +81,8 @@ def served(options: AppOptions) -> Iterator[str]:
         except (ValueError, RuntimeError) as error:
             raise FailedError(f"the demo could not start: {error}") from error
         try:
-            yield shared or address
+            with workspace.pruned():
+                yield shared or address
         finally:
             app.close(verbose=False)
             device.close()

@@ -29,10 +29,10 @@ class PictureResult:
 
     file: Path
     """The PNG, with all pixels, depth, alpha and metadata."""
-    before: Path
-    """The input, enlarged with a bicubic filter to the size of `after`."""
-    after: Path
-    """`file`, or a smaller copy where it is too large to show."""
+    before: Path | None
+    """The input, enlarged with a bicubic filter to the size of `after`; `None` where nothing is shown."""
+    after: Path | None
+    """`file`, or a smaller copy where it is too large to show; `None` where nothing is shown."""
     source_size: tuple[int, int]
     """Width and height of the input."""
     size: tuple[int, int]
@@ -102,8 +102,9 @@ def upscale_picture(
     folder: Path,
     stem: str,
     faces: FaceRestorer | None = None,
+    show: bool = True,
 ) -> PictureResult:
-    """Upscale `image` as `esrgan upscale` does, and write what the page shows into `folder`.
+    """Upscale `image` as `esrgan upscale` does into `folder`, and write what the page shows there, if it is to `show`.
 
     Raises:
         EngineError: the network cannot run, or memory does not suffice.
@@ -114,12 +115,7 @@ def upscale_picture(
     large = replace(image, pixels=pixels)
     file = folder / f"{stem}_x{upscaler.scale if scale is None else scale:g}.png"
     write_image(file, large)
-    height, width = shown_size(large.height, large.width)
-    before, after = folder / "before.png", file
-    write_image(before, replace(image, pixels=resized(image.pixels, height, width)))
-    if (height, width) != (large.height, large.width):
-        after = folder / "after.png"
-        write_image(after, replace(image, pixels=resized(pixels, height, width)))
+    before, after = _shown(image, large, file) if show else (None, None)
     return PictureResult(
         file=file,
         before=before,
@@ -129,6 +125,17 @@ def upscale_picture(
         seconds=seconds,
         where=f"{upscaler.device} ({str(upscaler.dtype).removeprefix('torch.')})",
     )
+
+
+def _shown(image: StillImage, large: StillImage, file: Path) -> tuple[Path, Path]:
+    """Write what the page shows of `image` and of its enlargement in `file`, beside that file."""
+    height, width = shown_size(large.height, large.width)
+    before, after = file.with_name("before.png"), file
+    write_image(before, replace(image, pixels=resized(image.pixels, height, width)))
+    if (height, width) != (large.height, large.width):
+        after = file.with_name("after.png")
+        write_image(after, replace(image, pixels=resized(large.pixels, height, width)))
+    return before, after
 
 
 def shown_size(height: int, width: int, longest: int = SHOWN_SIDE) -> tuple[int, int]:

@@ -19,9 +19,25 @@ from esrgan_video.images import StillImage, read_image
 
 
 def run_picture(
-    services: Services, sent: object, name: object, scale: object, tile: object, faces: object = 0
+    services: Services,
+    sent: object,
+    name: object,
+    scale: object,
+    tile: object,
+    faces: object = 0,
+    *,
+    show: bool = True,
 ) -> PictureResult:
     """Upscale an uploaded image, and restore the faces in it with the strength `faces`.
+
+    Args:
+        services: the app's.
+        sent: the image.
+        name: the model.
+        scale: see `checked_scale`.
+        tile: see `checked_tile`.
+        faces: see `checked_strength`.
+        show: write what the page shows besides.
 
     Raises:
         EsrganError: see what is called.
@@ -32,11 +48,19 @@ def run_picture(
     with _job(services) as folder, services.device.lent():
         upscaler = services.device.upscaler(source, side)
         restorer = services.device.faces(strength, upscaler)
-        return upscale_picture(image, upscaler, scale=factor, folder=folder, stem=upload.stem, faces=restorer)
+        return upscale_picture(
+            image, upscaler, scale=factor, folder=folder, stem=upload.stem, faces=restorer, show=show
+        )
 
 
 def run_blend(
-    services: Services, sent: object, names: tuple[object, object], weights: tuple[object, object], alpha: object
+    services: Services,
+    sent: object,
+    names: tuple[object, object],
+    weights: tuple[object, object],
+    alpha: object,
+    *,
+    show: bool = True,
 ) -> PictureResult:
     """Upscale an uploaded image with the network between two.
 
@@ -46,6 +70,7 @@ def run_blend(
         names: models for alpha 0 and alpha 1.
         weights: uploads that take their places; `None` for none.
         alpha: share of the second.
+        show: write what the page shows besides.
 
     Raises:
         EsrganError: see what is called.
@@ -54,7 +79,9 @@ def run_blend(
     upload, image = _image(services, sent)
     with _job(services) as folder, services.device.lent():
         first, second = (_network(services, folder, *pair) for pair in zip(names, weights, strict=True))
-        return blended_picture(services.device, image, (first, second), share, folder=folder, stem=upload.stem)
+        return blended_picture(
+            services.device, image, (first, second), share, folder=folder, stem=upload.stem, show=show
+        )
 
 
 def run_sheet(services: Services, sent: object, names: tuple[object, object], weights: tuple[object, object]) -> Path:
@@ -103,7 +130,8 @@ def _job(services: Services) -> Iterator[Path]:
     """A folder that is removed if the work in it fails."""
     folder = services.workspace.job()
     try:
-        yield folder
+        with services.workspace.at_work(folder):
+            yield folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

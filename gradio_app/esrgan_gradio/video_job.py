@@ -81,7 +81,8 @@ class VideoJob:
         self.snapshot = Snapshot()
         self.result: VideoResult | None = None
         self.error: Exception | None = None
-        self._device, self._limits, self._source, self._request = device, limits, source, request
+        self._workspace, self._device, self._limits = workspace, device, limits
+        self._source, self._request = source, request
         self._stop = threading.Event()
         self._news = threading.Event()
         self._began = self._first_batch = 0.0
@@ -113,7 +114,7 @@ class VideoJob:
 
     def _run(self) -> None:
         try:
-            with self._device.taken(self._is_wanted) as is_taken:
+            with self._workspace.at_work(self.folder), self._device.taken(self._is_wanted) as is_taken:
                 if is_taken and self._is_wanted():
                     with naming({self.path: self.upload.name, self.folder: "the result"}):
                         self.result = self._upscale()

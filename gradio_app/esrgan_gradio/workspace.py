@@ -7,15 +7,18 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from esrgan.errors import UsageError
 
 _UNSAFE = re.compile(r"[^\w.+-]+")
 _NAME_LENGTH = 60
+_PRUNE_INTERVAL = 60.0
+"""Seconds between two looks for old folders, at most."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Workspace:
     """Largest file that is read."""
     keep_seconds: float
     """Age at which what is left of a job is removed."""
+    _at_work: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def admit(self, sent: object, what: str) -> Upload:
         """The upload that a request names.
@@ -71,18 +75,45 @@ class Workspace:
 
     def job(self) -> Path:
         """A new folder for one request; nobody can guess its name."""
-        self._prune()
+        self.prune()
         folder = self.root / f"job-{secrets.token_urlsafe(16)}"
         folder.mkdir(parents=True)
         return folder
 
-    def _prune(self) -> None:
-        """Remove folders of old jobs. Gradio removes the files that it served, but not their folders."""
+    @contextlib.contextmanager
+    def at_work(self, folder: Path) -> Iterator[None]:
+        """Keep a job's folder while the block runs: a job that waits or computes may write nothing for long."""
+        self._at_work.add(folder)
+        try:
+            yield
+        finally:
+            self._at_work.discard(folder)
+
+    def prune(self) -> None:
+        """Remove folders of old jobs. Gradio removes the files that it served, but not the others."""
         limit = time.time() - self.keep_seconds
-        for folder in self.root.glob("job-*"):
-            with contextlib.suppress(OSError):
-                if newest(folder) < limit:
-                    shutil.rmtree(folder)
+        with contextlib.suppress(OSError):
+            for folder in self.root.glob("job-*"):
+                with contextlib.suppress(OSError):
+                    if newest(folder) < limit and folder not in self._at_work:
+                        shutil.rmtree(folder)
+
+    @contextlib.contextmanager
+    def pruned(self) -> Iterator[None]:
+        """Prune while the block runs, so that files go in time where no request comes as well."""
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(min(_PRUNE_INTERVAL, self.keep_seconds)):
+                self.prune()
+
+        thread = threading.Thread(target=work, name="remove old files", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 def newest(folder: Path) -> float:

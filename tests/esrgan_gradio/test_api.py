@@ -299,14 +299,17 @@ def test_a_file_that_is_too_large_is_refused_while_it_is_sent(app):
 
 @pytest.mark.slow
 def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, clip, tiny, tmp_path):
-    with demo(tmp_path, "-n", str(tiny[0]), "--keep-minutes", "0.02") as address:
+    with demo(tmp_path, "-n", str(tiny[0]), "--keep-minutes", "0.1") as address:
         client = gradio_client.Client(address, verbose=False, download_files=False)
         result = client.predict(handle_file(photo), api_name="/upscale_image")
         assert result["path"].startswith(str(tmp_path))
+        assert [path.name for path in _files_of_jobs(tmp_path)] == [Path(result["path"]).name]
+        left = Path(result["path"]).with_name("left.png")  # what Gradio knows nothing of
+        left.touch()
         deadline = time.monotonic() + 60
-        while _files_of_visitors(tmp_path) and time.monotonic() < deadline:
+        while _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert _files_of_visitors(tmp_path) == []
+        assert _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) == []
         job = client.submit(handle_file(clip), api_name="/upscale_video")
         while not job.outputs():
             assert not job.done()
@@ -315,3 +318,7 @@ def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, 
 
 def _files_of_visitors(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*photo*") if path.is_file()]
+
+
+def _files_of_jobs(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("job-*/*"))

@@ -28,7 +28,7 @@ from esrgan_gradio.html import duration, status, table
 from esrgan_gradio.options import AppOptions
 from esrgan_gradio.pictures import resized, upscale_picture
 from esrgan_gradio.preview import browser_copy
-from esrgan_gradio.runs import run_picture
+from esrgan_gradio.runs import run_blend, run_picture
 from esrgan_gradio.services import Services
 from esrgan_gradio.still import quarter_turns
 from esrgan_gradio.video_input import AUTOMATIC, VideoRequest, choose
@@ -147,6 +147,54 @@ def test_folders_of_old_jobs_are_removed_and_those_at_work_are_not(workspace):
     assert not old.exists()
     assert busy.exists()
     assert fresh.exists()
+
+
+def test_folders_of_old_jobs_are_removed_without_a_request_and_those_at_work_are_not(tmp_path):
+    workspace = Workspace(tmp_path, max_bytes=1, keep_seconds=0.2)
+    old, busy = workspace.job(), workspace.job()
+    with workspace.pruned():
+        with workspace.at_work(busy):
+            _wait_until(lambda: not old.exists())
+            time.sleep(0.5)
+            assert busy.exists()
+        _wait_until(lambda: not busy.exists())
+    assert "remove old files" not in {thread.name for thread in threading.enumerate()}
+
+
+def _wait_until(happened) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_job_that_waits_for_longer_than_files_are_kept_goes_on(tmp_path, tiny):
+    clip, device = write_clip(tmp_path / "a.mp4", Clip(times=range(5))), Device("cpu")
+    root = tmp_path / "work"
+    root.mkdir()
+    workspace = Workspace(root, max_bytes=1_000_000, keep_seconds=0.2)
+    with workspace.pruned():
+        with device.taken():
+            job = make_job(workspace, device, clip, tiny)
+            job.start()
+            time.sleep(1)
+        while job.is_running:
+            job.wait(1)
+    assert job.error is None
+    assert job.result.frames == 5
+
+
+def test_what_nobody_looks_at_is_not_written(workspace, tmp_path, tiny):
+    services = services_for(workspace, tiny)
+    source = tmp_path / "wide.png"
+    Image.new("RGB", (1500, 6), "red").save(source)
+    picture, name = sent(workspace, source), services.catalogue.default
+    for show, names in ((True, ["after.png", "before.png"]), (False, [])):
+        for done in (
+            run_picture(services, picture, name, None, None, show=show),
+            run_blend(services, picture, (name, name), (None, None), 0.5, show=show),
+        ):
+            assert sorted(path.name for path in done.file.parent.iterdir()) == [*names, done.file.name]
 
 
 def test_messages_speak_of_files_by_the_names_that_visitors_gave(tmp_path):
