@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
 import struct
+import tracemalloc
 import zlib
 from itertools import product
 
@@ -422,6 +424,67 @@ def test_a_limit_on_pixels_is_held_against_the_header(tmp_path, kind):
     assert read_image(path, max_pixels=1200).width == 40
     with pytest.raises(MediaError, match="40x30 pixels are more than the 1199 that are read"):
         read_image(path, max_pixels=1199)
+
+
+def _black_tiff(*shape, **options):
+    file = io.BytesIO()
+    settings = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
+    tifffile.imwrite(file, np.zeros(shape, np.uint16), **settings | options)
+    return file.getvalue()
+
+
+def _with_tag(data, code, value):
+    """The TIFF with another number in a tag."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        position = file.pages[0].tags[code].valueoffset
+    return data[:position] + struct.pack("<I", value) + data[position + 4 :]
+
+
+def _with_strip(packed, **options):
+    """A TIFF whose only strip holds these bytes."""
+    data = _black_tiff(64, 64, **options)
+    return _with_tag(_with_tag(data, 279, len(packed)), 273, len(data)) + packed
+
+
+_MUCH = 64_000_000
+"""Bytes that a small file inflates to."""
+_TOO_MUCH = {
+    "160x160 pixels with 800 channels: save it with 4 or fewer": lambda: _black_tiff(
+        160, 160, 800, planarconfig="contig", extrasamples=[0] * 799
+    ),
+    "150x150 pixels with 800 channels": lambda: _black_tiff(
+        800, 150, 150, planarconfig="separate", extrasamples=[0] * 799
+    ),
+    "in tiles of 262144x64": lambda: _with_tag(_black_tiff(64, 64, tile=(64, 64)), 322, 2**18),
+    "8 layers of 64x64 pixels": lambda: _black_tiff(8, 64, 64, volumetric=True, tile=(8, 64, 64)),
+    "more than its pixels in a strip": lambda: _with_strip(zlib.compress(bytes(_MUCH))),
+    "more than its pixels in a strip or": lambda: _with_strip(lzma.compress(bytes(_MUCH)), compression="lzma"),
+    "more than its pixels in a strip or tile": lambda: _with_strip(
+        lzma.compress(bytes(64 * 64 * 2)) + lzma.compress(bytes(_MUCH)), compression="lzma"
+    ),
+}
+
+
+@pytest.mark.parametrize("words", _TOO_MUCH)
+def test_a_small_tiff_takes_no_more_memory_than_a_picture_may(tmp_path, words):
+    path = tmp_path / "small.tif"
+    path.write_bytes(_TOO_MUCH[words]())
+    tracemalloc.start()
+    try:
+        with pytest.raises(MediaError, match=words):
+            read_image(path, max_pixels=1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < _MUCH / 4
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma"])
+def test_channels_beyond_the_picture_are_left_out(read, caplog, compression):
+    pixels = noise(9, 7, 6, dtype=np.uint16)
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb", extrasamples=[0, 0, 0], compression=compression, metadata=None)
+    np.testing.assert_array_equal(read(file.getvalue()).pixels, pixels[:, :, :3])
+    assert "3 channel(s) of unknown meaning" in caplog.text
 
 
 def test_more_pixels_than_pillow_likes_are_read_without_a_warning(read, monkeypatch):

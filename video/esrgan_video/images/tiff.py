@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import io
 import logging
+import lzma
+import math
 import struct
+import zlib
 from typing import Any, BinaryIO
 
 import cv2
@@ -48,17 +51,32 @@ _UNSIGNED = (1, 4)
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 """ExtraSamples: kinds of alpha."""
 
+_CHANNELS = 4
+"""Channels that a picture of `max_pixels` may have; a smaller one may hold more, which are left out."""
+_TILE_PIXELS = 2**20
+"""Pixels that a tile may have where the picture may not: small pictures lie in tiles larger than they are."""
+_UNCOMPRESSED, _LZMA = 1, 34925
+_INFLATERS: dict[int, Any] = {
+    8: zlib.decompressobj,
+    32946: zlib.decompressobj,
+    _LZMA: lzma.LZMADecompressor,
+}
+"""Compressions that tifffile has by itself and takes off whatever comes out: number -> what can stop before."""
+_FILLED_UP = 2
+"""How many times its pixels a strip may hold: some programs fill up the last one."""
+
 
 def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> StillImage:
     """The image, upright.
 
     Raises:
-        MediaError: damaged, several pages, floating point, a depth or colour space not handled, or over `max_pixels`.
+        MediaError: damaged, several pages, floating point, a depth or colour space not handled, over `max_pixels`, or
+            with more channels than that many pixels may have.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = _only_page(file)
         check_size(page.imagewidth, page.imagelength, max_pixels)
-        _check(page)
+        _check(page, max_pixels)
         metadata = _metadata(page, data)
         if page.bitspersample == 16:
             stored = _tag(page, _ORIENTATION) or 1
@@ -76,8 +94,17 @@ def _only_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
     return pages[0]
 
 
-def _check(page: tifffile.TiffPage) -> None:
-    """Refuse what cannot be read, before any pixel is decoded."""
+def _check(page: tifffile.TiffPage, max_pixels: int) -> None:
+    """Refuse what cannot be read, or takes more memory than a picture may, before any pixel is decoded."""
+    size, samples = f"{page.imagewidth}x{page.imagelength}", page.samplesperpixel
+    if page.imagedepth > 1 or page.tiledepth > 1:
+        raise MediaError(f"a TIFF of {page.imagedepth} layers of {size} pixels: only flat images are upscaled")
+    if page.imagewidth * page.imagelength * samples > max_pixels * _CHANNELS:
+        raise MediaError(f"a TIFF of {size} pixels with {samples} channels: save it with {_CHANNELS} or fewer first")
+    if page.tilewidth * page.tilelength * samples > max(max_pixels, _TILE_PIXELS) * _CHANNELS:
+        raise MediaError(
+            f"a TIFF of {size} pixels in tiles of {page.tilewidth}x{page.tilelength}: save it in smaller ones first"
+        )
     if page.sampleformat not in _UNSIGNED:
         raise MediaError("a TIFF of floating-point or signed values: convert it to 16 bits first")
     if page.bitspersample not in (1, 2, 4, 8, 16):
@@ -113,6 +140,9 @@ def _decode_16(page: tifffile.TiffPage, data: bytes) -> Pixels:
 
 def _samples_16(page: tifffile.TiffPage, data: bytes) -> NDArray[np.uint16]:
     """`(H, W, samples)` as stored."""
+    if page.compression != _UNCOMPRESSED and page.compression not in _INFLATERS:
+        return _samples_through_opencv(page, data).astype(np.uint16, copy=False)
+    _check_strips(page, data)
     try:
         decoded = np.asarray(page.asarray())
         height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
@@ -124,6 +154,20 @@ def _samples_16(page: tifffile.TiffPage, data: bytes) -> NDArray[np.uint16]:
             raise
         decoded = _samples_through_opencv(page, data)
     return decoded.astype(np.uint16, copy=False)
+
+
+def _check_strips(page: tifffile.TiffPage, data: bytes) -> None:
+    """Refuse strips and tiles of 16 bits that inflate to far more than their pixels."""
+    if page.compression == _UNCOMPRESSED:
+        return
+    rows, *rest = page.chunks
+    limit = _FILLED_UP * 2 * min(rows, max(page.imagelength, page.tilelength)) * math.prod(rest)
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        inflater = _INFLATERS[page.compression]()
+        held = len(inflater.decompress(memoryview(data)[offset : offset + count], limit + 1))
+        # Behind one stream of LZMA there may be another, which would be read too.
+        if held > limit or (page.compression == _LZMA and inflater.unused_data):
+            raise MediaError("a TIFF that holds more than its pixels in a strip or tile: the image is damaged")
 
 
 def _samples_through_opencv(page: tifffile.TiffPage, data: bytes) -> NDArray[Any]:
