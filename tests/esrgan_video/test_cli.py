@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
@@ -19,8 +21,12 @@ import torch
 from PIL import Image
 
 from esrgan.archs.rrdbnet import RRDBNet
+from esrgan.weights.download import fetch
 from esrgan_video.cli.main import main
 from esrgan_video.cli.times import parse_time
+from esrgan_video.faces.options import FaceOptions
+from esrgan_video.faces.restorer import FaceRestorer
+from face_tools import BrightDetector
 
 COMMAND = [sys.executable, "-m", "esrgan_video.cli.main"]
 
@@ -249,6 +255,37 @@ def test_an_interrupted_video_goes_on_with_the_same_command(weights, tmp_path):
     assert f"{said[1]} frames were done before" in done.stderr
     assert count_frames(target) == 60
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "out.mp4"}
+
+
+@pytest.fixture
+def downloads(weights, tmp_path, monkeypatch):
+    """Lets every download give the tiny network, shown as it is shown from the net."""
+    content = weights.read_bytes()
+
+    def fetched(address, target, **given):
+        answer = io.BytesIO(content)
+        answer.headers = {}
+        known = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        return fetch(address, target, **{**given, **known, "opener": lambda _: answer})
+
+    monkeypatch.setenv("ESRGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("esrgan.weights.registry.fetch", fetched)
+
+
+@pytest.mark.usefixtures("downloads")
+@pytest.mark.parametrize("mode", ["json", "none"])
+def test_downloads_are_shown_as_all_else_is(mode, photo, tmp_path, capsys):
+    call = ["upscale", str(photo), "-o", str(tmp_path / "o.png"), "-n", "RealESRGAN_x2plus", "--progress", mode]
+    assert main(call) == 0
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert any(record["task"].startswith("downloading") for record in records) == (mode == "json")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["RealESRGAN_x2plus.pth"]
+
+
+@pytest.mark.usefixtures("downloads")
+def test_downloads_of_faces_are_shown_as_all_else_is(capsys):
+    FaceRestorer(FaceOptions(model="GFPGANv1.4"), detector=BrightDetector(), progress="none")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])

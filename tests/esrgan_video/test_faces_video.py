@@ -283,11 +283,11 @@ def test_a_video_with_faces_verifies(brighten, nearest, tmp_path):
     assert not report.failed
 
 
-def test_a_dry_run_counts_faces_in(brighten, nearest, tmp_path, monkeypatch):
-    monkeypatch.setattr("esrgan_video.pipeline.FaceRestorer", lambda *_: brighten())
-    source = film(tmp_path / "in.mkv", moving(10))
-    options = VideoOptions(encoder=LOSSLESS, faces=brighten().options)
-    assert "face restorer" in dry_run(source, tmp_path / "out.mkv", upscaler=nearest, options=options).plan.job.facts
+def test_a_dry_run_counts_faces_in(brighten, nearest, tmp_path):
+    source, faces = film(tmp_path / "in.mkv", moving(10)), brighten()
+    options = VideoOptions(encoder=LOSSLESS, faces=faces.options)
+    forecast = dry_run(source, tmp_path / "out.mkv", upscaler=nearest, options=options, faces=faces)
+    assert "face restorer" in forecast.plan.job.facts
 
 
 def test_other_faces_are_another_job(brighten, nearest, tmp_path):

@@ -13,7 +13,7 @@ from clip_tools import Clip, write_clip
 from esrgan.archs.compact import SRVGGNetCompact
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.errors import UsageError
-from esrgan.weights import LoadedNetwork, load_network
+from esrgan.weights import LoadedNetwork, load_network, save_network
 from esrgan_video import EngineOptions, Upscaler, VideoOptions
 from esrgan_video.cli.main import main
 from esrgan_video.container import TimeRange
@@ -189,6 +189,20 @@ def test_the_command_prints_its_precision_on_frames_of_the_input(tmp_path, capsy
     assert float(said[1]) > 40
     with av.open(str(target)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 12
+
+
+def test_what_is_printed_is_of_8_bits_alone(tmp_path, capsys):
+    """Eight orientations and a mirrored border change the picture on purpose."""
+    clip, weights = write_clip(tmp_path / "in.mkv", Clip(times=range(3))), tmp_path / "network.safetensors"
+    save_network(random_network(), weights)
+    call = ["upscale", str(clip), "-o", str(tmp_path / "out.mkv"), "-n", str(weights), "--dry-run"]
+    call += ["--backend", "openvino", "--dtype", "int8"]
+    said = []
+    for options in ([], ["--tta"], ["--pre-pad", "8"]):
+        assert main([*call, *options]) == 0
+        said += re.findall(r"int8: ([\d.]+) dB", capsys.readouterr().err)
+    assert len(said) == 3
+    assert len(set(said)) == 1
 
 
 @pytest.mark.parametrize(("found", "advised"), [(39.9, True), (40.0, False)])

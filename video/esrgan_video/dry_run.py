@@ -20,6 +20,7 @@ from esrgan_video.animation.writer import WRITERS
 from esrgan_video.container import TimeRange, VideoEncoder, VideoReader
 from esrgan_video.container.encoder_memory import encoder_bytes
 from esrgan_video.engine.memory import peak_memory
+from esrgan_video.faces.restorer import FaceRestorer
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pipeline import frame_transform
@@ -97,6 +98,7 @@ def dry_run(
     upscaler: PlanningUpscaler,
     options: VideoOptions | None = None,
     makes_folder: bool = False,
+    faces: FaceRestorer | None = None,
 ) -> Forecast:
     """Find out what `upscale_video` with these arguments would do, by computing a few frames.
 
@@ -106,6 +108,7 @@ def dry_run(
         upscaler: the network at work.
         options: as `upscale_video`.
         makes_folder: whether the folder of `target` will be made before, where it is missing.
+        faces: as `upscale_video`.
 
     Raises:
         UsageError: a path, an option or a combination that cannot work, or an output that is no video file.
@@ -122,13 +125,17 @@ def dry_run(
     if folder == target.parent or not makes_folder:
         check_ends(source, target)
     with open_source(source, options) as reader:
+        if options.faces is not None and faces is None:
+            faces = FaceRestorer(options.faces, upscaler.device)
         size = options.size.resolve(reader.info.width, reader.info.height, upscaler.scale)
         plan = plan_video(target, reader, size, options, upscaler)
         plan = plan.settled(plan.job)
         with plan.muxer(Path(os.devnull)):
             pass  # the header shows what the container cannot hold
         every = replace(options, reuse=False)  # few frames do not tell how many of all will be reused
-        transform = frame_transform(reader, size, plan.video.plan.layout, plan.video.plan.colour, every, upscaler)
+        transform = frame_transform(
+            reader, size, plan.video.plan.layout, plan.video.plan.colour, every, upscaler, faces
+        )
         encoder = encoder_bytes(plan.video)
         memory_free = available_bytes()
         batch = transform.batch_for(reader.first_frame)

@@ -117,6 +117,8 @@ def upscale_video(
         info = reader.info
         width, height = options.size.resolve(info.width, info.height, upscaler.scale)
         _warn(reader)
+        if options.faces is not None and faces is None:
+            faces = FaceRestorer(options.faces, upscaler.device, progress=progress)
         with open_target(target, reader, (width, height), options, upscaler) as output:
             remembering = RememberingUpscaler(upscaler) if options.reuse and isinstance(upscaler, Upscaler) else None
             tiles = TileMemory() if remembering is None else remembering.memory
@@ -160,8 +162,6 @@ def frame_transform(
     faces: FaceRestorer | None = None,
 ) -> FrameTransform:
     """What happens to the frames of `reader` on their way to frames of `size`, `layout` and `colour`."""
-    if options.faces is not None and faces is None:
-        faces = FaceRestorer(options.faces, upscaler.device)
     return FrameTransform(
         upscaler=upscaler,
         layout=layout,

@@ -158,7 +158,7 @@ def benchmark(
     with Progress("benchmark", total=4 + len(pictures), unit="step", mode=progress) as shown:
         frame = next(moving_frames(width, height, 1))[None]
         start = time.perf_counter()
-        loaded = load_network(model)
+        loaded = load_network(model, progress=progress)
         upscaler = Upscaler(loaded, options)
         upscaler(frame).sum().item()  # waits for the device
         first_frame = time.perf_counter() - start

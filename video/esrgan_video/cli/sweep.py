@@ -97,8 +97,8 @@ def run(given: argparse.Namespace) -> int:
     if given.output is not None:
         require_matplotlib()
     swept = sweep(
-        load_network(given.a),
-        load_network(given.b),
+        load_network(given.a, progress=given.progress),
+        load_network(given.b, progress=given.progress),
         _images(given.images),
         given.alphas,
         engine=EngineOptions(device=given.device, dtype="float32", tta=given.tta),

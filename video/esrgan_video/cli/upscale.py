@@ -264,7 +264,7 @@ def run(given: argparse.Namespace) -> int:
     plan = plan_upscale(given)
     model, engine, video = _model(given), plan.engine, plan.video
     if engine.dtype == "int8":
-        model, engine = _calibrated(model, plan)
+        engine = _calibrated(model, plan)
     upscaler = Upscaler(model, engine)
     _log.info(
         "%s x%d on %s in %s by %s",
@@ -275,10 +275,11 @@ def run(given: argparse.Namespace) -> int:
         upscaler.backend,
     )
     if engine.calibration is not None:
-        _say_precision(engine.calibration, upscaler)
+        bare = replace(engine, tta=False, pre_pad=0)  # the figure is of 8 bits alone
+        _say_precision(engine.calibration, upscaler if engine == bare else Upscaler(model, bare))
+    faces = None if video.faces is None else FaceRestorer(video.faces, upscaler.device, progress=given.progress)
     if given.dry_run:
-        return _forecast(plan.jobs, given, upscaler, video)
-    faces = None if video.faces is None else FaceRestorer(video.faces, upscaler.device)
+        return _forecast(plan.jobs, given, upscaler, video, faces)
     alone = len(plan.jobs) == 1
     failures = _run_images(plan.images, given, upscaler, video.size, faces, alone=alone)
     for job in plan.videos:
@@ -295,18 +296,26 @@ def _say_precision(calibration: Calibration, upscaler: Upscaler) -> None:
     sys.stderr.write(f"esrgan: int8: {found:.1f} dB against float32 in {len(calibration.crops)} frames{advice}\n")
 
 
-def _forecast(jobs: Sequence[Job], given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> int:
+def _forecast(
+    jobs: Sequence[Job],
+    given: argparse.Namespace,
+    upscaler: Upscaler,
+    options: VideoOptions,
+    faces: FaceRestorer | None,
+) -> int:
     """Print what would be done; one input that cannot be done does not stop the others."""
     failures = 0
     for job in jobs:
         failures += _attempt(
-            lambda job=job: _print_forecast(job, given, upscaler, options),  # type: ignore[misc]
+            lambda job=job: _print_forecast(job, given, upscaler, options, faces),  # type: ignore[misc]
             alone=len(jobs) == 1,
         )
     return 1 if failures else 0
 
 
-def _print_forecast(job: Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions) -> None:
+def _print_forecast(
+    job: Job, given: argparse.Namespace, upscaler: Upscaler, options: VideoOptions, faces: FaceRestorer | None
+) -> None:
     from esrgan_video.cli.dry_run import as_json, as_table
     from esrgan_video.dry_run import dry_run
     from esrgan_video.images import check_target
@@ -319,7 +328,9 @@ def _print_forecast(job: Job, given: argparse.Namespace, upscaler: Upscaler, opt
         record = {"event": "dry-run", "input": {"path": str(job.source)}, "output": {"path": str(job.target)}}
         table = f"{'input':<11}{job.source}\n{'output':<11}{job.target}\n"
     else:
-        forecast = dry_run(job.source, job.target, upscaler=upscaler, options=options, makes_folder=makes_folder)
+        forecast = dry_run(
+            job.source, job.target, upscaler=upscaler, options=options, makes_folder=makes_folder, faces=faces
+        )
         record, table = as_json(forecast), as_table(forecast)
     sys.stdout.write(json.dumps(record) + "\n" if as_lines else table)
 
@@ -384,23 +395,21 @@ def _attempt(work: Callable[[], object], *, alone: bool) -> int:
     return 0
 
 
-def _model(given: argparse.Namespace) -> str | LoadedNetwork:
-    from esrgan.weights import load_blend
+def _model(given: argparse.Namespace) -> LoadedNetwork:
+    from esrgan.weights import load_blend, load_network
 
     if given.alpha is None:
         if given.interpolate is not None:
             raise UsageError(f"--interpolate {given.interpolate} wants --alpha, its share from 0 to 1")
-        return str(given.model)
+        return load_network(given.model, progress=given.progress)
     return load_blend(given.model, given.interpolate, alpha=given.alpha, progress=given.progress)
 
 
-def _calibrated(model: str | LoadedNetwork, plan: UpscalePlan) -> tuple[LoadedNetwork, EngineOptions]:
-    """The network, and the options with what it sees in some frames of the inputs."""
-    from esrgan.weights import load_network
+def _calibrated(network: LoadedNetwork, plan: UpscalePlan) -> EngineOptions:
+    """The options with what the network sees in some frames of the inputs."""
     from esrgan_video.export.int8 import calibrate, check_int8
     from esrgan_video.sampling import sample
 
-    network = load_network(model) if isinstance(model, str) else model
     check_int8(network)
     images, videos = ([job.source for job in jobs] for jobs in (plan.images, plan.videos))
-    return network, replace(plan.engine, calibration=calibrate(network, sample(images, videos, plan.video)))
+    return replace(plan.engine, calibration=calibrate(network, sample(images, videos, plan.video)))

@@ -63,7 +63,7 @@ class Calibration:
         return found.hexdigest()[:16]
 
     def psnr(self, upscale: Callable[[Tensor], Tensor]) -> float:
-        """PSNR in dB of `upscale`, an `Upscaler` for instance, against float32 over all crops."""
+        """PSNR in dB of `upscale` against float32 over all crops; an `Upscaler`, but without `tta` and `pre_pad`."""
         results = [upscale(crop).cpu().flatten() for crop in self.crops]
         return psnr(torch.cat([part.flatten() for part in self.expected]), torch.cat(results))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from esrgan.errors import MissingExtraError, WeightsError
+from esrgan.progress import ProgressMode
 from esrgan.weights import read_state_dict
 from esrgan.weights.face_files import DETECTORS, resolve_face_part
 from esrgan_video.engine.precision import true_float32
@@ -58,6 +59,7 @@ class FaceDetector:
     Args:
         options: detector, folder, and which faces count.
         device: where it runs.
+        progress: how a download is shown.
 
     Raises:
         MissingExtraError: facexlib is not installed.
@@ -65,8 +67,8 @@ class FaceDetector:
         WeightsError: the file cannot be downloaded or read, or holds another network.
     """
 
-    def __init__(self, options: FaceOptions, device: torch.device) -> None:
-        file = resolve_face_part(DETECTORS[options.detector], options.folder)
+    def __init__(self, options: FaceOptions, device: torch.device, progress: ProgressMode = "auto") -> None:
+        file = resolve_face_part(DETECTORS[options.detector], options.folder, progress=progress)
         with file.open("rb") as stream:
             self._variant = _VARIANTS.get(hashlib.file_digest(stream, "sha256").hexdigest(), Variant())
         self._network = _load(options.detector, file, self._variant).to(device)

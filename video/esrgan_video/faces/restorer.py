@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from esrgan.progress import ProgressMode
 from esrgan.weights.face_files import PARSER, resolve_face_model, resolve_face_part
 from esrgan.weights.load import load_face_network
 from esrgan_video.color_fix import match_low_frequencies
@@ -40,6 +41,7 @@ class FaceRestorer:
         options: restorer, detector and what else there is to choose.
         device: where the networks run, by torch's name.
         detector: finds faces; by default what the options name.
+        progress: how downloads are shown.
 
     Raises:
         UsageError: a model or file that is not there.
@@ -52,16 +54,22 @@ class FaceRestorer:
     """
 
     def __init__(
-        self, options: FaceOptions, device: torch.device | str = "cpu", *, detector: Detector | None = None
+        self,
+        options: FaceOptions,
+        device: torch.device | str = "cpu",
+        *,
+        detector: Detector | None = None,
+        progress: ProgressMode = "auto",
     ) -> None:
         self.options = options
         self._device = torch.device(device)
-        model = resolve_face_model(options.model, options.folder)
-        self._detector = detector or FaceDetector(options, self._device)
+        model = resolve_face_model(options.model, options.folder, progress=progress)
+        self._detector = detector or FaceDetector(options, self._device, progress)
         self._network = FaceNetwork(load_face_network(model), self._device)
         self._parser: FaceParser | None = None
         if options.mask == "parse":
-            self._parser = FaceParser(resolve_face_part(PARSER, options.folder), self._device)
+            parser = resolve_face_part(PARSER, options.folder, progress=progress)
+            self._parser = FaceParser(parser, self._device)
 
     def with_strength(self, strength: float) -> FaceRestorer:
         """The same networks with another `FaceOptions.strength`."""
