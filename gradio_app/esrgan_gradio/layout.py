@@ -72,6 +72,8 @@ def examples(paths: Sequence[Path], source: Any, name: str) -> None:
         cache_examples=False,
         elem_id=name,
     )
+    # Of a file, unlike an image, Gradio would remove the example in its time as it does an upload.
+    source.keep_in_cache.update(map(str, paths))
 
 
 def model_choice(services: Services, name: str) -> Any:

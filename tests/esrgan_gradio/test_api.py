@@ -310,6 +310,8 @@ def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, 
         while _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) == []
+        examples = sorted(tmp_path.rglob("examples/*"))
+        assert [path.name for path in examples] == ["emblem.png", "harbour.mp4", "harbour.png"]
         job = client.submit(handle_file(clip), api_name="/upscale_video")
         while not job.outputs():
             assert not job.done()
