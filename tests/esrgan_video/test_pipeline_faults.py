@@ -105,6 +105,56 @@ def test_the_output_must_not_be_the_input(kind, plain, tmp_path, nearest):
     assert source.read_bytes() == plain.read_bytes()
 
 
+def test_a_link_as_output_stays_and_what_it_names_is_written(plain, tmp_path, make_upscaler):
+    disk, link = tmp_path / "disk", tmp_path / "out.mkv"
+    disk.mkdir()
+    (disk / "video.mkv").write_bytes(b"what was there before")
+    link.symlink_to("disk/video.mkv")
+
+    class Failing(make_upscaler):
+        def __call__(self, batch):
+            if len(self.batches) == 5:
+                raise EngineError("no memory")
+            return super().__call__(batch)
+
+    Failing.__qualname__ = make_upscaler.__qualname__
+    with pytest.raises(EngineError):
+        run(plain, link, Failing(), segment_frames=4)
+    assert (disk / "video.mkv").read_bytes() == b"what was there before"
+    assert [path.name for path in tmp_path.rglob(".*")] == [".video.mkv.esrgan"]  # where there is room for the video
+    assert run(plain, disk / "video.mkv", make_upscaler(), segment_frames=4).resumed_frames >= 4
+    assert run(plain, link, make_upscaler()).frames == 30
+    assert link.is_symlink()
+    assert not (disk / "video.mkv").is_symlink()
+    assert len(decode(disk / "video.mkv")) == 30
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
+def test_a_link_into_a_folder_that_is_missing_is_refused_at_once(plain, tmp_path, nearest):
+    (tmp_path / "out.mkv").symlink_to("gone/video.mkv")
+    with pytest.raises(UsageError, match=r"the folder .*gone does not exist"):
+        run(plain, tmp_path / "out.mkv", nearest)
+    assert nearest.batches == []
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".mkv", "ü" * 125 + ".gif", "n" * 247 + "%d.png"])
+def test_names_may_be_as_long_as_the_system_lets_them(name, plain, tmp_path, nearest):
+    encoder = FAST if name.endswith("mkv") else EncoderOptions()
+    assert run(plain, tmp_path / name, nearest, encoder, frames=3).frames == 3
+    written = list(tmp_path.iterdir())
+    assert len(written) == (3 if "%d" in name else 1)
+    assert all(path.name[:20] == name[:20] for path in written)
+
+
+@pytest.mark.parametrize("name", ["Alien: Romulus.mkv", "http://x.mp4", "concat:a.gif", "pipe:1.webp"])
+def test_a_name_with_a_colon_is_no_protocol(name, plain, tmp_path, nearest, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    encoder = FAST if name.endswith(("mkv", "mp4")) else EncoderOptions()
+    assert run(plain, name, nearest, encoder, frames=3).frames == 3
+    assert len(decode(tmp_path / name)) == 3
+
+
 def test_inputs_that_are_no_video(plain, folder, nearest):
     empty = folder / "empty.mkv"
     empty.touch()

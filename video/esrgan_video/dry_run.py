@@ -19,6 +19,7 @@ from esrgan.system_memory import available_bytes
 from esrgan_video.animation.writer import WRITERS
 from esrgan_video.container import TimeRange, VideoEncoder, VideoReader
 from esrgan_video.container.encoder_memory import encoder_bytes
+from esrgan_video.container.output_path import real_place
 from esrgan_video.engine.memory import peak_memory
 from esrgan_video.faces.restorer import FaceRestorer
 from esrgan_video.inputs import sequence_of
@@ -121,8 +122,9 @@ def dry_run(
         raise UsageError("--dry-run needs files: a pipe can be read only once")
     if sequence_of(target) is not None or target.suffix.lower() in WRITERS:
         raise UsageError(f"--dry-run is for video files as output, got {target}")
-    folder = _existing(target.parent)
-    if folder == target.parent or not makes_folder:
+    place = real_place(target).parent
+    folder = _existing(place)
+    if folder == place or not makes_folder:
         check_ends(source, target)
     with open_source(source, options) as reader:
         if options.faces is not None and faces is None:

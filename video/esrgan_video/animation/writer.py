@@ -105,7 +105,10 @@ class AnimationWriter(ABC):
 
         try:
             with av.open(
-                str(self._path), "w", format=self.muxer, container_options=self.muxer_options(self._info.plays or 0)
+                str(self._path.absolute()),
+                "w",
+                format=self.muxer,
+                container_options=self.muxer_options(self._info.plays or 0),
             ) as output:
                 stream: Any = output.add_stream(self.codec, self._info.rate, dict(self._options))
                 context = stream.codec_context

@@ -82,7 +82,7 @@ class VideoMuxer(Closing):
         try:
             tags = container_tags(self._copier.tags)
             self._output: OutputContainer = av.open(
-                str(path), "w", format=streams.container.muxer, container_options=self._muxer_options(tags)
+                str(path.absolute()), "w", format=streams.container.muxer, container_options=self._muxer_options(tags)
             )
             self._video = self._add_streams()
             self._output.metadata.update(tags)

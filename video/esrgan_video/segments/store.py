@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esrgan.errors import MediaError, UsageError
+from esrgan_video.container.output_path import hidden_beside
 from esrgan_video.segments.job import Job
 from esrgan_video.segments.joining import joined
 from esrgan_video.segments.journal import Completion, Journal, sync_folder
@@ -29,8 +30,8 @@ _OURS = (_JOURNAL, "journal.new", "*.segment", "*.frames", "*.part")
 
 
 def folder_for(target: Path) -> Path:
-    """The folder of the segments of `target`."""
-    return target.with_name(f".{target.name}.esrgan")
+    """The folder of the segments of `target`, beside what it is a link to."""
+    return hidden_beside(target, ".esrgan")
 
 
 @contextlib.contextmanager
