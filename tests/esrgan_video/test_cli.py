@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,67 @@ def test_a_folder_goes_to_a_folder(weights, tmp_path):
     assert main(["upscale", str(source), "-o", str(tmp_path / "out"), "-n", str(weights)]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip_out.mp4", "one_out.png", "two_out.jpg"]
     assert count_frames(tmp_path / "out" / "clip_out.mp4") == 6
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["upscale", f"{LONG}.png", "-o", "out.png"],
+        ["upscale", "{photo}", "-o", f"{LONG}.png"],
+        ["upscale", "{photo}", "-o", f"{LONG}/"],
+        ["verify", f"{LONG}.mkv", "out.mkv"],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(words, photo, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(photo=photo) for word in words] + ["-n", str(weights)] * (words[0] == "upscale")
+    check_one_line_error(capsys, main(words), 2, LONG, "File name too long")
+
+
+@pytest.fixture
+def locked(photo, weights, tmp_path):
+    """A folder with a picture in it that this user may not look into."""
+    assert main(["upscale", str(photo), "-o", str(tmp_path / "o.png"), "-n", str(weights)]) == 0  # all is imported
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    shutil.copy(photo, folder / "in.png")
+    folder.chmod(0)
+    was_root = os.geteuid() == 0
+    if was_root:  # whom nothing is locked to
+        tmp_path.chmod(0o777)
+        os.seteuid(65534)
+    yield folder
+    if was_root:
+        os.seteuid(0)
+    folder.chmod(0o700)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions are of POSIX")
+def test_a_folder_that_may_not_be_looked_into_is_one_line(locked, photo, weights, capsys):
+    capsys.readouterr()
+    for source, target in ((locked / "in.png", "o.png"), (locked, "out/"), (photo, locked / "o.png")):
+        code = main(["upscale", str(source), "-o", str(target), "-n", str(weights)])
+        check_one_line_error(capsys, code, 2, "Permission denied")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_standard_output_is_a_failure_and_no_mistake(weights):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, "info", str(weights)], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "esrgan: No space left on device\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_unicode_is_printed_as_it_is(photo, weights, tmp_path):
+    name, target = os.fsencode(tmp_path) + b"/caf\xe9.png", os.fsencode(tmp_path) + b"/gr\xfcn.png"
+    Path(os.fsdecode(name)).write_bytes(photo.read_bytes())
+    done = subprocess.run([*COMMAND, "upscale", name, "-o", target, "-n", str(weights)], capture_output=True)
+    assert (done.returncode, done.stdout) == (0, target + b"\n"), done.stderr
+    assert size_of(os.fsdecode(target)) == (26, 18)
 
 
 def test_one_broken_input_does_not_stop_the_others(photo, weights, tmp_path, capsys):

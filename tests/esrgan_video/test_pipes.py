@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -142,6 +143,20 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(plain, weights):
             assert process.wait(timeout=60) == 1
         lines = [line for line in said.splitlines() if "WARNING" not in line]
         assert lines == [], said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("ext", ["y4m", "nut"])
+def test_a_full_disk_behind_standard_output_is_one_line(ext, plain, weights):
+    call = [*COMMAND, str(plain), "-o", "-", "--ext", ext, "-n", str(weights), "--progress", "none"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    lines = [line for line in done.stderr.decode().splitlines() if "WARNING" not in line]
+    assert done.returncode == 1
+    assert [line.lower() for line in lines] == [
+        f"esrgan: cannot write {ext} to standard output: no space left on device"
+    ]
 
 
 def unread(pipe):

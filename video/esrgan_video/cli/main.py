@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import io
 import logging
 import os
 import signal
@@ -20,6 +22,10 @@ from esrgan_video.cli import app, benchmark, export, sweep, upscale, verify, wei
 from esrgan_video.engine.cores import prepare_threads
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_MISTAKES = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS}
+)
+"""Errors of the system that tell of a path that cannot be meant; others, such as a full disk, are failures."""
 _NOTHING_LEFT = "nothing was left under the output's name"
 
 
@@ -30,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _configure_logging(given.verbose)
     if arguments is None:  # called as the command: the process is ours, and nothing that reads this is loaded yet
         prepare_threads(getattr(given, "threads", None))
+        _print_any_name()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(given.run(given))
+        code = int(given.run(given))
+        sys.stdout.flush()  # what it fails with is told below
+        return code
     except EsrganError as error:
         sys.stderr.write(f"esrgan: {one_line(error)}\n")
         return error.exit_code
@@ -40,10 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"esrgan: interrupted, {one_line(interrupt) or _NOTHING_LEFT}\n")
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our standard output went away, as `head` does
-        _forget_output()
         return 1
+    except OSError as error:
+        sys.stderr.write(f"esrgan: {_of_the_system(error)}\n")
+        return 2 if error.errno in _MISTAKES else 1
     finally:
         signal.signal(signal.SIGTERM, previous)
+        _finish_output()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,10 +92,24 @@ def _configure_logging(verbosity: int) -> None:
         logger.setLevel(level)
 
 
-def _forget_output() -> None:
-    """Let what is still in the buffers go nowhere: closing them would fail, and be reported, once more."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _print_any_name() -> None:
+    """Let names of files be printed as they are, also those that are not in the encoding of the terminal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def _of_the_system(error: OSError) -> str:
+    """What went wrong, and with what."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
+def _finish_output() -> None:
+    """Write what is still in the buffers, or let it go nowhere: Python would fail, and report it, once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

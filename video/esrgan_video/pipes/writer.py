@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -53,18 +53,23 @@ def write_y4m(file: BinaryIO, video: OutputVideo, frames: Iterable[Frame]) -> in
     """Write frames of `y4m_layout` with rate, pixel shape, range and chroma location; returns how many.
 
     y4m has a constant rate. Frames at other times are written all the same, and reported.
+
+    Raises:
+        MediaError: the disk is full, for instance.
+        BrokenPipeError: the reader went away.
     """
-    file.write(f"YUV4MPEG2 {' '.join(_y4m_header(video))}\n".encode())
     count, moved = 0, 0
     step = 1 / video.rate
     first = None
-    for frame in frames:
-        first = frame.time if first is None else first
-        moved += abs(frame.time - first - count * step) > step / 2
-        file.write(b"FRAME\n")
-        file.writelines(np.ascontiguousarray(plane).data for plane in frame.planes)
-        count += 1
-    file.flush()
+    with _writing("y4m"):
+        file.write(f"YUV4MPEG2 {' '.join(_y4m_header(video))}\n".encode())
+        for frame in frames:
+            first = frame.time if first is None else first
+            moved += abs(frame.time - first - count * step) > step / 2
+            file.write(b"FRAME\n")
+            file.writelines(np.ascontiguousarray(plane).data for plane in frame.planes)
+            count += 1
+        file.flush()
     if moved:
         _log.warning("%d of %d frames are not where a constant rate puts them: y4m has no times, NUT has", moved, count)
     return count
@@ -94,28 +99,40 @@ def write_nut(file: BinaryIO, video: OutputVideo, frames: Iterable[Frame]) -> in
     """Write frames of any layout with their exact times as raw video in NUT; returns how many.
 
     Raises:
-        MediaError: FFmpeg cannot write it.
+        MediaError: FFmpeg cannot write it, or the disk is full, for instance.
+        BrokenPipeError: the reader went away.
     """
     import av
 
     count = 0
     output = av.open(file, "w", format="nut")
     try:
-        stream: Any = output.add_stream("rawvideo", video.rate)
-        video.configure(stream.codec_context)
-        for frame in frames:
-            output.mux(stream.encode(to_av(frame, video.plan.pix_fmt)))
-            count += 1
-        output.mux(stream.encode(None))
-        output.close()
-        file.flush()
-    except BaseException as error:
+        with _writing("NUT"):
+            stream: Any = output.add_stream("rawvideo", video.rate)
+            video.configure(stream.codec_context)
+            for frame in frames:
+                output.mux(stream.encode(to_av(frame, video.plan.pix_fmt)))
+                count += 1
+            output.mux(stream.encode(None))
+            output.close()
+            file.flush()
+    except BaseException:
         with contextlib.suppress(Exception):  # closing writes once more, where nobody reads
             output.close()
-        if isinstance(error, BrokenPipeError) or not isinstance(error, av.error.FFmpegError):
-            raise
-        raise MediaError(f"cannot write NUT to standard output: {reason(error)}") from error
+        raise
     return count
+
+
+@contextlib.contextmanager
+def _writing(name: str) -> Iterator[None]:
+    import av
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, av.error.FFmpegError) as error:
+        raise MediaError(f"cannot write {name} to standard output: {reason(error)}") from error
 
 
 def report_untold(name: str, video: OutputVideo, *, alpha: bool) -> None:
