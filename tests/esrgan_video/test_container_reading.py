@@ -10,9 +10,12 @@ import av
 import numpy as np
 import pytest
 
+from break_tools import turn_time_bit
 from clip_tools import Clip, Tags, decode, increasing, make_frame, planes, times, wav, write_clip
 from esrgan.errors import MediaError, UsageError
 from esrgan_video.container import TimeRange, VideoReader
+from esrgan_video.container.clock import Clock
+from esrgan_video.container.timing import Timeline
 
 
 def read(path, **given):
@@ -262,6 +265,60 @@ def test_files_joined_end_to_end_go_on_with_time(tmp_path):
     assert increasing(frame.time for frame in frames)
     assert frames[-1].time - frames[0].time == Fraction(89, 25)
     assert {(frame.width, frame.height) for frame in frames} == {(64, 48), (96, 80)}
+
+
+@pytest.mark.parametrize("bframes", [0, 2])
+@pytest.mark.parametrize("number", [7, 20])
+def test_a_wrong_time_moves_no_other_frame(number, bframes, tmp_path):
+    options = {"preset": "ultrafast", "bf": str(bframes), "x264-params": "scenecut=0"}
+    whole = write_clip(tmp_path / "whole.ts", Clip(muxer="mpegts", options=options))
+    path = turn_time_bit(whole, tmp_path / "turned.ts", 0, number)
+    expected = times(whole)
+    assert max(times(path)) > 10_000
+    found = [frame.time for frame in read(path)]
+    assert increasing(found)
+    assert sum(one != other for one, other in zip(found, expected, strict=True)) <= 1
+    assert max(abs(one - other) for one, other in zip(found, expected, strict=True)) < Fraction(1, 25)
+
+
+@pytest.mark.parametrize("late", [2, 3])
+def test_the_second_of_joined_files_may_begin_without_a_keyframe(late, tmp_path):
+    options = {"preset": "ultrafast", "bf": "2", "g": "25"}
+    first = write_clip(tmp_path / "one.ts", Clip(muxer="mpegts", times=range(75), options=options))
+    second = write_clip(tmp_path / "two.ts", Clip(muxer="mpegts", times=range(75), options=options))
+    content = second.read_bytes()
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + content[len(content) // 188 * late // 12 * 188 :])
+    frames = read(path)
+    assert len(frames) == len(decode(path)) > 100
+    assert increasing(frame.time for frame in frames)
+    steps = [after.time - before.time for before, after in itertools.pairwise(frames)]
+    assert max(steps) < 1  # no more is missing than was cut off
+    assert 4 < frames[-1].time - frames[0].time < 6
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([0, 40, 80, 9_000_000, 160, 200], [0, 40, 80, 120, 160, 200]),
+        ([0, 40, 80, 9_000_000, 120, 160], [0, 40, 80, 100, 120, 160]),  # one too many
+        ([5000, 5040, 5080, 3, 5160, 5200], [5000, 5040, 5080, 5120, 5160, 5200]),
+        ([0, 40, 9_000_000, 9_000_000, 160], [0, 40, 9_000_000, 9_000_001, 9_000_040]),  # not one, and not a join
+        ([0, 40, 80, 9_000_000, 9_000_040], [0, 40, 80, 9_000_000, 9_000_040]),  # a gap
+        ([5000, 5040, 0, 40, 80], [5000, 5040, 5080, 5120, 5160]),  # a join
+        ([0, 600, 1200, 0, 600, 1200], [0, 600, 1200, 1240, 1840, 2440]),  # of short files
+        ([5000, 5040, 0, 5080, 40, 5120, 80], [5000, 5040, 5060, 5080, 5100, 5120, 5160]),  # two clocks in turn
+        ([0, 40, 80, 79, 120], [0, 40, 80, 81, 120]),
+        ([0, None, 80, None], [0, 40, 80, 120]),
+        ([0, 40, 80, 9_000_000], [0, 40, 80, 9_000_000]),
+    ],
+)
+def test_times_of_a_damaged_or_joined_file(stamps, expected):
+    timeline = Timeline(40, clock=Clock(Fraction(1, 1000), 40))
+    found = []
+    for stamp, following in itertools.pairwise([*stamps, None]):
+        found.append(timeline.place(stamp, 40, following if timeline.breaks_off(stamp) else None))
+    assert found == expected
 
 
 def test_a_cut_file_is_read_as_far_as_it_goes(tmp_path):

@@ -9,8 +9,8 @@ import av
 import pytest
 from av.stream import Disposition
 
-from break_tools import Change, rewrite
-from clip_tools import Clip, decode, digest, packets, small_png, streams, times, video_options, write_clip
+from break_tools import Change, rewrite, turn_time_bit
+from clip_tools import Clip, decode, digest, increasing, packets, small_png, streams, times, video_options, write_clip
 from esrgan.errors import MediaError, UsageError
 from esrgan_video import upscale_video
 from esrgan_video.container import EncoderOptions, VideoReader, format_of, plan_streams
@@ -329,6 +329,79 @@ def test_subtitles_that_cannot_be_read_are_left_out(tmp_path, nearest, caplog):
     run(source, tmp_path / "out.mkv", nearest)
     assert payloads(tmp_path / "out.mkv", 1) == [b"eins"]
     assert "in.mp4: 1 damaged packet(s) of stream #1 were left out" in caplog.text
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_a_wrong_time_of_sound_moves_none_of_the_rest(together, tmp_path, nearest):
+    first = write_clip(tmp_path / "first.ts", Clip(muxer="mpegts", times=range(50), audio=["aac"]))
+    whole = tmp_path / "whole.ts"
+    with av.open(str(first)) as before, av.open(str(whole), "w", format="mpegts") as after:
+        targets = [after.add_stream_from_template(stream, opaque=True) for stream in before.streams]
+        read = [packet for packet in before.demux() if packet.size]
+        sound = [packet for packet in read if packet.stream_index == 1]
+        for start in range(0, len(sound), together):  # one time stands for several
+            merged = av.Packet(b"".join(map(bytes, sound[start : start + together])))
+            merged.pts, merged.dts, merged.time_base = sound[start].pts, sound[start].dts, sound[start].time_base
+            merged.stream = targets[1]
+            after.mux(merged)
+        for packet in read:
+            if packet.stream_index == 0:
+                packet.stream = targets[0]
+                after.mux(packet)
+    source = turn_time_bit(whole, tmp_path / "turned.ts", 1, 10)
+    expected, astray = ([time for time, _ in packets(path, 1)] for path in (whole, source))
+    assert max(astray) > 10_000
+    assert sum(one != other for one, other in zip(expected, astray, strict=True)) == together
+    target = tmp_path / "out.mkv"
+    run(source, target, nearest)
+    found = [time for time, _ in packets(target, 1)]
+    assert max(abs(one - other) for one, other in zip(expected, found, strict=True)) < Fraction(1, 50)
+    assert failed(source, target) == set()
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """Two transport streams in one file; the sound of the first ends a second and a half before its video."""
+    first = write_clip(tmp_path / "one.ts", Clip(muxer="mpegts", times=range(75), audio=["aac"]))
+    short = tmp_path / "short.ts"
+    with av.open(str(first)) as before, av.open(str(short), "w", format="mpegts") as after:
+        targets = [after.add_stream_from_template(stream, opaque=True) for stream in before.streams]
+        for packet in before.demux():
+            if packet.size and (packet.stream_index == 0 or packet.pts * packet.time_base < Fraction(3, 2)):
+                packet.stream = targets[packet.stream_index]
+                after.mux(packet)
+    second = write_clip(tmp_path / "two.ts", Clip(muxer="mpegts", times=range(50), audio=["aac"]))
+    path = tmp_path / "joined.ts"
+    path.write_bytes(short.read_bytes() + second.read_bytes())
+    return path
+
+
+def test_sound_stays_with_the_video_where_files_were_joined(joined, tmp_path, nearest, caplog):
+    target = tmp_path / "out.mkv"
+    run(joined, target, nearest)
+    sources, found = ([[time for time, _ in packets(path, index)] for index in (0, 1)] for path in (joined, target))
+    moved = [max(after) - max(before[-20:]) for before, after in zip(sources, found, strict=True)]
+    assert abs(moved[0] - 3) < Fraction(1, 5)
+    assert abs(moved[1] - moved[0]) < Fraction(1, 100)
+    assert increasing(found[1])
+    assert "joined.ts: time begins anew 1 time(s)" in caplog.text
+    assert failed(joined, target) == set()
+
+
+def test_sound_that_leaves_the_video_where_files_were_joined_is_found(joined, tmp_path, nearest):
+    good = tmp_path / "out.mkv"
+    run(joined, good, nearest)
+    sound = [time for time, _ in packets(good, 1)]
+    assert not [time for time in sound if Fraction(8, 5) < time < 3]
+
+    def early(packet):
+        if packet.stream_index == 1 and packet.pts * packet.time_base >= 3:
+            packet.pts -= 1000
+            packet.dts -= 1000
+        return packet
+
+    moved = rewrite(good, tmp_path / "moved.mkv", Change(packet=early))
+    assert failed(joined, moved) == {("#1 audio", "start times")}
 
 
 def test_data_that_cannot_be_copied_is_left_out(tmp_path, nearest, caplog):

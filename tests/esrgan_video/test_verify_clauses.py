@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from break_tools import Change, rewrite
+from break_tools import Change, rewrite, turn_time_bit
 from clip_tools import Clip, Tags, write_clip
 from esrgan_video import OutputSize
 from esrgan_video.container import EncoderOptions
@@ -121,6 +121,21 @@ def test_damaged_input_counts_what_the_decoder_gives(plain, tmp_path, nearest):
     frames = next(check for check in report.checks if check.name == "frames")
     assert frames.expected == f"{frames.found} (1 damaged packet besides)"
     assert failed(plain, target) >= {("video", "frames"), ("video", "times")}
+
+
+@pytest.mark.parametrize(("moved", "ticks"), [(slice(12, None), 500), (slice(13, None), 500), (slice(13, 14), 15)])
+def test_a_wrong_time_of_the_input_does_not_excuse_others_of_the_output(moved, ticks, tmp_path, nearest):
+    whole = write_clip(tmp_path / "whole.ts", Clip(muxer="mpegts", options={"preset": "ultrafast", "bf": "0"}))
+    source = turn_time_bit(whole, tmp_path / "turned.ts", 0, 12)
+    target = upscale(source, tmp_path / "out.mkv", nearest)
+    assert failed(source, target) == set()
+
+    def later(frames):
+        late = frames[moved]
+        return [(time + ticks if (time, frame) in late else time, frame) for time, frame in frames]
+
+    wrong = rewrite(target, tmp_path / "moved.mkv", Change(frames=later))
+    assert ("video", "times") in failed(source, wrong)
 
 
 def _disc(number: int) -> list[np.ndarray]:

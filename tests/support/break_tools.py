@@ -129,3 +129,22 @@ def _encode(source: Path, after: Any, video: Any, change: Change) -> None:
                 setattr(frame, name, getattr(video.codec_context, name))
             after.mux(video.encode(frame))
     after.mux(video.encode(None))
+
+
+def turn_time_bit(source: Path, target: Path, index: int, number: int) -> Path:
+    """A copy of a transport stream in which the time of a packet of stream `index` is 2**30 ticks of 90 kHz away."""
+    content = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        program = container.streams[index].id
+    found = 0
+    for start in range(0, len(content), 188):
+        head = content[start : start + 4]
+        if (head[1] & 0x1F) << 8 | head[2] != program or not head[1] & 0x40:
+            continue
+        pes = start + 4 + (1 + content[start + 4] if head[3] & 0x20 else 0)
+        if found == number:
+            content[pes + 9] ^= 2  # the lowest of the three bits in the first byte, ISO/IEC 13818-1, 2.4.3.6
+        found += 1
+    assert found > number
+    target.write_bytes(content)
+    return target

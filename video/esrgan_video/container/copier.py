@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esrgan.errors import MediaError
+from esrgan_video.container.clock import Clock
+from esrgan_video.container.decoder import Decoder, Join
 from esrgan_video.container.formats import open_input, reason
 from esrgan_video.container.plan import StreamPlan
 from esrgan_video.container.subtitles import SubtitleConverter
@@ -27,6 +30,9 @@ _MAX_FAILED_READS = 16
 _LONGEST_SKEW = 10
 """Seconds by which packets that begin together may lie apart in a file: what FFmpeg's muxers allow."""
 
+_MOST_STRAYS = 24
+"""Packets in a row whose times may be wrong: in transport streams one time stands for several."""
+
 
 @dataclass
 class _Route:
@@ -38,6 +44,12 @@ class _Route:
     convert: Callable[[Packet[Any]], Packet[Any] | None]
     trial: PacketTrial | None
     """Knows which packets can be copied; `None` for what is converted, and for pictures."""
+    waiting: list[Packet[Any]] = field(default_factory=list)
+    """Packets from one on whose time breaks off, until it is known whether time returns."""
+    position: int = 0
+    """Where the last packet begins in the file, in bytes."""
+    previous_position: int = 0
+    """The same of the one before."""
     refused: int = 0
     """Packets that were left out because of damage."""
     last_time: Fraction = Fraction(0)
@@ -106,15 +118,13 @@ class PacketCopier:
     def connect(self, index: int, target: Any, *, is_picture: bool = False, to_subtitles: bool = False) -> None:
         """Send the packets of the input's stream `index` to the output stream `target`."""
         stream = self._container.streams[index]
-        time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+        clock = None
+        if stream.type in ("audio", "video"):
+            time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
+            clock = Clock(time_base, 1, lambda own: self._offset_at_join(index, own * time_base) // time_base)
         self._routes[index] = _Route(
             target=target,
-            timeline=Timeline(
-                time_base,
-                1,
-                strict=not self._plan.container.milliseconds,
-                follows_clocks=stream.type in ("audio", "video"),
-            ),
+            timeline=Timeline(1, strict=not self._plan.container.milliseconds, clock=clock),
             is_picture=is_picture,
             convert=SubtitleConverter(stream, target).convert if to_subtitles else _as_it_is,
             trial=None if to_subtitles or is_picture else PacketTrial(stream, self._plan.container.muxer),
@@ -161,10 +171,66 @@ class PacketCopier:
     def _read(self) -> Iterator[Packet[Any]]:
         for packet in self._demux():
             route = self._routes[packet.stream_index]
-            result = self._usable(packet, route) if self._place(packet, route) else None
-            if result is not None:
-                result.stream = route.target
-                yield result
+            self._shift_back(packet)
+            if route.waiting and route.timeline.goes_on(packet.dts):
+                yield from self._release(route, packet.dts)
+            # Of sound alone the next packets come soon for certain.
+            if route.waiting or (route.follows_on and route.timeline.breaks_off(packet.dts)):
+                route.waiting.append(packet)
+                if len(route.waiting) > _MOST_STRAYS:
+                    yield from self._release(route, None)
+            else:
+                yield from self._written(packet, route, None)
+        for route in self._routes.values():
+            yield from self._release(route, None)
+
+    def _release(self, route: _Route, following: int | None) -> Iterator[Packet[Any]]:
+        waiting, route.waiting = route.waiting, []
+        for packet in waiting:
+            yield from self._written(packet, route, following)
+
+    def _written(self, packet: Packet[Any], route: _Route, following: int | None) -> Iterator[Packet[Any]]:
+        """What is written of a packet: one packet, or none."""
+        if packet.pos is not None and packet.pos > 0:
+            route.previous_position, route.position = route.position, packet.pos
+        result = self._usable(packet, route) if self._place(packet, route, following) else None
+        if result is not None:
+            result.stream = route.target
+            yield result
+
+    def _offset_at_join(self, index: int, own: Fraction) -> Fraction:
+        """Seconds by which the clock is moved that begins in stream `index` now: as many as the video's is moved there.
+
+        A stream may end before the video of the same recording does. Joined to its own end, it would be early from
+        there on.
+
+        Args:
+            index: of the stream.
+            own: seconds that would join it to its own end.
+        """
+        route = self._routes[index]
+        for join in reversed(self._joins):
+            if join.before < route.position and route.previous_position < join.behind:
+                return join.offset
+        return own
+
+    @cached_property
+    def _joins(self) -> list[Join]:
+        """Where time begins anew in the main video; to find that the file is read once more."""
+        if self._start is not None:  # the video's clock began in the middle
+            return []
+        decoder = Decoder(self._path)
+        try:
+            return decoder.all_joins()
+        finally:
+            decoder.close()
+
+    def _shift_back(self, packet: Packet[Any]) -> None:
+        if self._routes[packet.stream_index].is_picture:
+            return
+        ticks = round(self._shift / Fraction(packet.time_base.numerator, packet.time_base.denominator))
+        packet.pts = None if packet.pts is None else packet.pts - ticks
+        packet.dts = None if packet.dts is None else packet.dts - ticks
 
     def _usable(self, packet: Packet[Any], route: _Route) -> Packet[Any] | None:
         """What is written of a packet; `None` for a pause of subtitles and for one that is damaged."""
@@ -209,14 +275,11 @@ class PacketCopier:
             except av.error.FFmpegError as error:
                 raise MediaError(f"cannot read {self._path} any further: {reason(error)}") from error
 
-    def _place(self, packet: Packet[Any], route: _Route) -> bool:
-        """Move a packet to the output's clock; false if it lies outside the range."""
+    def _place(self, packet: Packet[Any], route: _Route, following: int | None) -> bool:
+        """Give a packet the time that is written; false if it lies outside the range."""
         if route.is_picture:
             return True
         time_base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
-        ticks = round(self._shift / time_base)
-        packet.pts = None if packet.pts is None else packet.pts - ticks
-        packet.dts = None if packet.dts is None else packet.dts - ticks
         begin = packet.pts if packet.pts is not None else packet.dts
         if begin is not None:
             route.last_time = begin * time_base
@@ -230,7 +293,7 @@ class PacketCopier:
         if route.follows_on and not packet.duration:
             packet.duration = route.usual_duration(packet)
         if packet.dts is not None:
-            placed = route.timeline.place(packet.dts, packet.duration or 0)
+            placed = route.timeline.place(packet.dts, packet.duration or 0, following)
             if packet.pts is not None and placed != packet.dts:
                 packet.pts = max(placed, packet.pts + placed - packet.dts)
             packet.dts = placed

@@ -6,13 +6,15 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from esrgan.errors import MediaError
+from esrgan_video.container.clock import Clock, with_following
 from esrgan_video.container.formats import open_input, reason
-from esrgan_video.container.info import main_video_stream
+from esrgan_video.container.info import main_video_stream, rate_from_header
 from esrgan_video.pipes.names import PIPE
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ _RECENT = 64
 """More frames than any decoder has in flight."""
 _SEEK_MARGIN = 1
 """Seconds before the wanted start that a search aims at: frames just after a keyframe may need the one before it."""
+_LONGEST_REORDERING = 1
+"""Seconds between decoding and presentation; where there are more, one of the times is wrong."""
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FROM_HEADER = (
     "extradata",
@@ -43,8 +47,23 @@ _FROM_HEADER = (
 """What a decoder is told by the container."""
 
 
+@dataclass(frozen=True)
+class Join:
+    """A place where recordings were joined end to end, so that time begins anew."""
+
+    before: int
+    """Where the last packet before it begins, in bytes."""
+    behind: int
+    """Where the first packet behind it begins."""
+    offset: Fraction
+    """Seconds that are added to the video's times behind it."""
+
+
 class Decoder:
     """Decodes the main video stream of a file, counting what is damaged and going on after it.
+
+    Times of packets are put on one clock before they are decoded: where recordings are joined, frames of both come out
+    of a decoder in turn.
 
     Args:
         path: a file that FFmpeg can read.
@@ -65,6 +84,8 @@ class Decoder:
         self.last_error = ""
         """What was said of the last damaged packet."""
         self._missing = 0  # packets that went in, less frames that came out
+        self.joins: list[Join] = []
+        """Where time began anew, as far as the file was read."""
         self.container, self.stream, self._context = self._open("AUTO")
 
     @property
@@ -94,6 +115,16 @@ class Decoder:
             yield frame
         if self._missing > 0 and recent and not self.is_pipe and self._decodes_frames_in_parallel():
             yield from self._rest_after(recent)
+
+    def all_joins(self) -> list[Join]:
+        """Where time begins anew in the whole file, which is read but not decoded.
+
+        Raises:
+            MediaError: the file cannot be read any more.
+        """
+        for _ in self._packets():
+            pass
+        return self.joins
 
     def _decodes_frames_in_parallel(self) -> bool:
         from av.codec.context import ThreadType
@@ -155,8 +186,10 @@ class Decoder:
         if last is None:
             return
         counted, self.damaged_packets = self.damaged_packets, 0
+        has_joins = bool(self.joins)
         self._reopen("SLICE")
-        self._seek(last * self.time_base - _SEEK_MARGIN)
+        if not has_joins:  # else the place in the file does not follow from the time
+            self._seek(last * self.time_base - _SEEK_MARGIN)
         is_behind = False
         for frame in self._decode():
             if is_behind and frame.pts not in recent:
@@ -180,7 +213,29 @@ class Decoder:
             yield from frames
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
-        """Packets of the stream, then `None`, which empties the decoder."""
+        """Packets of the stream, on one clock, then `None`, which empties the decoder."""
+        rate = rate_from_header(self.stream)
+        clock = Clock(self.time_base, 1 if rate is None else round(1 / (rate * self.time_base)))
+        self.joins, position = [], 0
+        for packet, following in with_following(self._demuxed(), lambda packet: packet.dts, clock.breaks_off):
+            self._move(packet, clock, following)
+            if clock.changes > len(self.joins):
+                self.joins.append(Join(position, packet.pos or 0, clock.offset * self.time_base))
+            position = packet.pos or position
+            yield packet
+        yield None
+
+    def _move(self, packet: Packet[VideoStream], clock: Clock, following: int | None) -> None:
+        """Put a packet on the first clock."""
+        if packet.dts is None:
+            return
+        offset = clock.place(packet.dts, packet.duration or 0, shown=packet.pts, following=following)
+        if packet.pts is not None:
+            apart = abs(packet.pts - packet.dts) * self.time_base
+            packet.pts += offset if apart <= _LONGEST_REORDERING else clock.offset
+        packet.dts += offset
+
+    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
         import av
 
         failures = 0
@@ -196,7 +251,6 @@ class Decoder:
                 self._count(error)
             except av.error.FFmpegError as error:
                 raise MediaError(f"cannot read {self.path} any further: {reason(error)}") from error
-        yield None
 
     def _check(self, frame: VideoFrame) -> None:
         self.corrupt_frames += frame.is_corrupt

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esrgan.errors import MediaError
 from esrgan_video.closing import Closing
+from esrgan_video.container.clock import Clock, with_following
 from esrgan_video.container.decoder import Decoder
 from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
 from esrgan_video.container.frame import Frame, from_av
@@ -67,7 +69,7 @@ class VideoReader(Closing):
             self._time_base = self._decoder.time_base
             self._rate, self._has_durations = self._find_rate()
             self._usual_duration = max(1, round(1 / (self._rate * self._time_base)))
-            self._timeline = Timeline(self._time_base, self._usual_duration)
+            self._timeline = Timeline(self._usual_duration, clock=Clock(self._time_base, self._usual_duration))
             pictures, fields = whole_pictures(
                 self._placed(),
                 deinterlace,
@@ -146,11 +148,11 @@ class VideoReader(Closing):
         """Decoded frames with their times on the file's clock, in the file's ticks."""
         start = None if not self.time_range.start else self._origin + self.time_range.start
         reorder = _REORDER if self._decoder.container.format.name in _DTS_ONLY else 0
-        timed = with_times(self._decoder.frames(start), reorder=reorder)
-        for decoded, stamp in fill_beginning(timed, self._usual_duration):
+        timed = fill_beginning(with_times(self._decoder.frames(start), reorder=reorder), self._usual_duration)
+        for (decoded, stamp), following in with_following(timed, itemgetter(1), self._timeline.breaks_off):
             if not self._has_durations:
                 decoded.duration = 0
-            yield decoded, self._timeline.place(stamp, int(decoded.duration or 0))
+            yield decoded, self._timeline.place(stamp, int(decoded.duration or 0), following)
 
     def _first(self) -> tuple[VideoFrame, int]:
         first = next(self._selected, None)
@@ -167,6 +169,8 @@ class VideoReader(Closing):
             _log.warning("%s: %d damaged packet(s) could not be decoded", self.path, self._decoder.damaged_packets)
         if self._decoder.corrupt_frames:
             _log.warning("%s: %d frame(s) were decoded with errors", self.path, self._decoder.corrupt_frames)
+        if self._decoder.joins:
+            _log.warning("%s: time begins anew %d time(s) and was made to go on", self.path, len(self._decoder.joins))
         if self._timeline.repaired:
             _log.warning("%s: %d timestamp(s) did not increase and were corrected", self.path, self._timeline.repaired)
         if self._timeline.missing:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esrgan.errors import UsageError
+from esrgan_video.container.clock import Clock
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 _MOST_WAITING = 16
 """Frames without a timestamp that are kept until one has one."""
-_DISCONTINUITY = 1
-"""Seconds that time may step back before it counts as a new clock (files joined end to end) and not as damage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,50 +120,63 @@ class Timeline:
     """Makes timestamps strictly increase, changing as few of them as possible.
 
     Missing ones follow their predecessor by its duration. One that repeats or steps back a little is put one
-    tick after its predecessor. Where time steps back by more than a second, a new clock begins, and all that
-    follows is moved by the same amount.
+    tick after its predecessor. What a `Clock` finds is moved as it says.
 
     Args:
-        time_base: unit of the timestamps, in seconds.
         usual_duration: in ticks, for frames that have none.
         strict: whether equal timestamps are put apart too.
-        follows_clocks: whether a large step back begins a new clock; else it is damage like any other.
+        clock: for the same timestamps; without one, a large step back is damage like any other.
     """
 
-    def __init__(
-        self, time_base: Fraction, usual_duration: int, *, strict: bool = True, follows_clocks: bool = True
-    ) -> None:
-        self._clock_step = math.ceil(_DISCONTINUITY / time_base)
+    def __init__(self, usual_duration: int, *, strict: bool = True, clock: Clock | None = None) -> None:
         self._usual_duration = max(1, usual_duration)
         self._least_step = 1 if strict else 0
-        self._follows_clocks = follows_clocks
+        self._clock = clock
         self._last: int | None = None
         self._last_duration = 0
-        self._offset = 0
         self.placed = 0
         """Timestamps that were asked for."""
         self.repaired = 0
-        """Timestamps that were changed; those that were missing do not count."""
+        """Timestamps that were changed; those that were missing, or are on a new clock, do not count."""
         self.missing = 0
         """Timestamps that were not there."""
 
-    def place(self, stamp: int | None, duration: int) -> int:
-        """The timestamp to use for a frame or packet that says `stamp` and lasts `duration` ticks (0: unknown)."""
+    def breaks_off(self, stamp: int | None) -> bool:
+        """Whether `place` must know what follows."""
+        return self._clock is not None and self._clock.breaks_off(stamp)
+
+    def goes_on(self, stamp: int | None) -> bool:
+        """Whether a timestamp goes on from the last one that was placed; see `Clock`."""
+        return self._clock is not None and self._clock.goes_on(stamp)
+
+    def place(self, stamp: int | None, duration: int, following: int | None = None) -> int:
+        """The timestamp to use for a frame or packet.
+
+        Args:
+            stamp: what it says.
+            duration: how many ticks it lasts, 0 if unknown.
+            following: what a later one says, where `breaks_off` says that it is asked for; see `Clock.place`.
+        """
         self.placed += 1
-        expected = 0 if self._last is None else self._last + (self._last_duration or self._usual_duration)
         if stamp is None:
             self.missing += 1
-            placed = expected
+            placed = 0 if self._last is None else self._last + (self._last_duration or self._usual_duration)
+            if self._clock is not None:
+                self._clock.skip(duration)
         else:
-            placed = stamp + self._offset
-            if self._last is not None and placed < self._last + self._least_step:
-                self.repaired += 1
-                if self._follows_clocks and self._last - placed > self._clock_step:
-                    self._offset += expected - placed
-                    placed = expected
-                else:
-                    placed = self._last + self._least_step
+            placed = self._on_first_clock(stamp, duration, following)
         self._last, self._last_duration = placed, duration
+        return placed
+
+    def _on_first_clock(self, stamp: int, duration: int, following: int | None) -> int:
+        placed, is_wrong = stamp, False
+        if self._clock is not None:
+            wrong = self._clock.wrong
+            placed += self._clock.place(stamp, duration, following=following)
+            is_wrong = self._clock.wrong > wrong
+        if self._last is not None and placed < self._last + self._least_step:
+            placed, is_wrong = self._last + self._least_step, True
+        self.repaired += is_wrong
         return placed
 
 

@@ -41,6 +41,7 @@ class FrameChecks:
         self.sure_end = Fraction(0)
         """The same as far as the file says it: where it gives no duration, the last frame's beginning."""
         self._target_end = Fraction(0)
+        self._last_shift = Fraction(0)
         self._period = 1 / (before.rate or _FALLBACK_RATE)
         self._last: tuple[Timed | None, Timed | None] = (None, None)
         self._counts = [0, 0]
@@ -63,9 +64,15 @@ class FrameChecks:
         if found != expected and not is_rounded(found - expected, expected, self._after.tick):
             self._moved = found - expected
             self.shift += self._moved
+        self._last_shift = self.shift
         if first.frame.interlaced_frame and second is not None and second_out is not None:
             midway = self.shift + begin + ((second.time or begin) - begin) / 2
             self.per_field = abs((second_out.time or found) - midway) < self._after.tick
+
+    @property
+    def clock_shift(self) -> Fraction | None:
+        """Seconds that the last frame's time is later, where that is otherwise than with the first: in joined files."""
+        return None if self._last_shift == self.shift else self._last_shift
 
     def add(self, wanted: Expected | None, found: Timed | None, shift: Fraction) -> None:
         """Take an expected frame and the output's at its time; `None` for one that has no partner."""
@@ -85,6 +92,7 @@ class FrameChecks:
             self._last = self._last[0], found
             self._note_size(found)
         self._note_time(wanted, found, shift)
+        self._last_shift = shift
         if wanted is not None:
             small = self._source_thumbnail(wanted.source)
             large = None if found is None else self._thumbnail(found, 1)
@@ -184,7 +192,7 @@ class FrameChecks:
         name = "end"
         if source is None or target is None or source.duration is None:
             return not_applicable(name, "not stated", text_of(self._target_end))
-        expected = self.source_end + self.shift
+        expected = self.source_end + self._last_shift
         candidates = [self._target_end, *self._stated_ends()]
         best = min(candidates, key=lambda end: abs(end - expected))
         # Containers round the start and the length.

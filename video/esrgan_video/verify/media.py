@@ -45,6 +45,8 @@ class Timed:
     """When it is shown, in seconds; `None` if the file does not say."""
     duration: Fraction | None
     """How long it is shown, in seconds; `None` if the file does not say."""
+    is_guess: bool = False
+    """Whether `time` is between those of its neighbours because the file's is wrong."""
 
 
 class Media:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _LOOK_AHEAD = 8
 """Packets among which the partner of one that differs is looked for."""
 
+_NOTICEABLE = Fraction(1, 5)
+"""Seconds that sound may be moved otherwise than the video: packets are longer than frames, and cannot overlap."""
+
+_LEAP = 1
+"""Seconds that a packet's time must be away from where it belongs to be wrong for certain."""
+_MOST_LEAPS = 32
+"""Packets in a row whose times may be wrong: in transport streams one time stands for several."""
+
 
 @dataclass(frozen=True)
 class _Item:
@@ -68,6 +76,9 @@ class PacketComparison:
         self._window: Window | None = None
         self._last: Fraction | None = None
         self._shifts: list[Fraction] = []
+        self._last_shift = Fraction(0)
+        self._out_of_step: Fraction | None = None
+        self._leaps: list[tuple[Fraction, Fraction, Fraction]] = []
         self._corrected = 0
         self._has_begun = False
 
@@ -163,19 +174,46 @@ class PacketComparison:
         if source.time is None or target.time is None:
             return
         steps_back = self._last is not None and source.time <= self._last and not self._is_video
-        self._last = source.time
         expected = min((source.time + shift for shift in self._shifts), key=lambda time: abs(time - target.time))  # type: ignore[operator]
+        leaps = self._last is not None and source.time > self._last + _LEAP and abs(expected - target.time) > _LEAP
+        if leaps and len(self._leaps) < _MOST_LEAPS:
+            self._leaps.append((source.time, expected, target.time))
+            return
+        self._settle_leaps(source.time)
+        self._last = source.time
         if steps_back and expected != target.time:
             self._corrected += 1
-            self._shifts = [target.time - source.time, *self._shifts][:3]
+            self._last_shift = target.time - source.time
+            self._shifts = [self._last_shift, *self._shifts][:3]
             return
+        self._last_shift = expected - source.time
         self._times.add(expected, target.time)
         if self._is_subtitle and source.duration:
             self._ends.add(expected + source.duration, target.time + target.duration)
 
+    def _settle_leaps(self, following: Fraction | None) -> None:
+        """Judge packets whose times leap ahead, now that it is known whether time returns: then theirs were wrong."""
+        for time, expected, found in self._leaps:
+            if following is not None and following < time - _LEAP:
+                self._corrected += 1
+            else:
+                self._times.add(expected, found)
+        self._leaps.clear()
+
+    def compare_clocks(self, shift: Fraction) -> None:
+        """Take notice of how the video's last frame was moved, where time begins anew in the video.
+
+        Args:
+            shift: seconds that its time is later in the output.
+        """
+        apart = self._last_shift - shift
+        if self._corrected and not self._is_subtitle and abs(apart) > _NOTICEABLE:
+            self._out_of_step = apart
+
     def finish(self) -> None:
         """Count what is left over."""
         self._drain(is_end=True)
+        self._settle_leaps(None)
         for queue, tally, place in zip(self._queues, (self._lost, self._added), (0, 1), strict=True):
             for item in queue:
                 if place == 0 and not self._is_inside(item):
@@ -197,8 +235,10 @@ class PacketComparison:
         found = "; ".join([f"{self._counts[1]} {kind}", *faults])
         results = [check(kind, f"{self._counts[0]} {kind}, {equal}", found, not faults, subject)]
         text = str(self._times) + (f", {self._corrected} that stepped back corrected" if self._corrected else "")
-        results.append(check("start times", "those of the input, relative to the video", text, not self._times.wrong,
-                             subject))  # fmt: skip
+        if self._out_of_step is not None:
+            text += f", in the end {float(self._out_of_step):+.3f} s from the video"
+        in_time = not self._times.wrong and self._out_of_step is None
+        results.append(check("start times", "those of the input, relative to the video", text, in_time, subject))
         if self._is_subtitle:
             results.append(check("end times", "those of the input", str(self._ends), not self._ends.wrong, subject))
         return results

@@ -121,7 +121,7 @@ class _Run:
             *property_checks(*facts),
             *frames.picture_checks(),
             *tag_checks(before.main, after.main, after.path, "video"),
-            *self._streams.checks(),
+            *self._streams.checks(frames.clock_shift),
             *chapter_checks(before.container.chapters(), after.container.chapters(), after.path, frames.shift, end),
             tag_check(before.container.metadata, after.container.metadata, standard_only=has_cover),
         ]

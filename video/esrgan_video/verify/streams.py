@@ -93,13 +93,20 @@ class StreamChecks:
             if pair.packets is not None:
                 pair.packets.close_window(end)
 
-    def checks(self) -> list[Check]:
-        """What was found, once both files have been read."""
+    def checks(self, clock_shift: Fraction | None) -> list[Check]:
+        """What was found, once both files have been read.
+
+        Args:
+            clock_shift: seconds that the video's last frame is later in the output, where time begins anew in the
+                video; `None` where it does not.
+        """
         results = [self._presence()]
         for pair in self._pairs:
             subject = f"#{pair.source.index} {kind_of(pair.source)}"
             if pair.packets is not None:
                 pair.packets.finish()
+                if clock_shift is not None:
+                    pair.packets.compare_clocks(clock_shift)
                 results += pair.packets.checks(subject)
                 results += tag_checks(pair.source, pair.target, self._after.path, subject)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,6 +16,10 @@ _MOST_UNTIMED = 17
 """Frames at the beginning of which the first one with a time is looked for."""
 _SEARCH_MARGIN = 2
 """Seconds before a trial's start at which decoding begins."""
+_STRAY = 1
+"""Seconds that a time must be away from those of its neighbours to be wrong for certain."""
+_AHEAD = 2
+"""Frames behind one that say whether its time is wrong."""
 _NEAR = Fraction(9, 20)
 """Share of the distance to the next frame within which a frame at another time is the same frame, misplaced."""
 
@@ -62,7 +67,7 @@ def selected(media: Media, trial: Trial) -> Iterator[Timed]:
     start = media.origin + trial.start if trial.start else None
     end = None if trial.end is None else media.origin + trial.end
     period = 1 / (media.rate or _FALLBACK_RATE)
-    frames = _led_in(_from(media, start), period)
+    frames = _without_strays(_led_in(_from(media, start), period))
     chosen = (timed for timed in frames if timed.time is None or start is None or timed.time >= start)
     last: Timed | None = None
     for timed in itertools.islice(chosen, trial.frames):
@@ -84,6 +89,32 @@ def _led_in(frames: Iterator[Timed], period: Fraction) -> Iterator[Timed]:
             timed = replace(timed, time=_time(first[known]) - (known - place) * period)
         yield timed
     yield from frames
+
+
+def _without_strays(frames: Iterator[Timed]) -> Iterator[Timed]:
+    """Frames whose times are far from those of both neighbours, which go on from each other, get a time between them.
+
+    Their own says nothing, and what the output makes of it must not move the rest. Where recordings are joined, a
+    decoder may give frames of both in turn: then the time after next goes on from such a one.
+    """
+    ahead: deque[Timed] = deque()
+    last: Fraction | None = None
+    for coming in itertools.chain(frames, [None, None]):
+        if coming is not None:
+            ahead.append(coming)
+        if ahead and (coming is None or len(ahead) > _AHEAD):
+            timed = ahead.popleft()
+            after, then = (*(other.time for other in ahead), None, None)[:2]
+            if last is not None and after is not None and _goes_on(last, after):
+                is_stray = timed.time is not None and not last - _STRAY <= timed.time <= after + _STRAY
+                if is_stray and not _goes_on(timed.time, then):
+                    timed = replace(timed, time=(last + after) / 2, is_guess=True)
+            yield timed
+            last = timed.time
+
+
+def _goes_on(time: Fraction | None, following: Fraction | None) -> bool:
+    return time is not None and following is not None and time < following <= time + _STRAY
 
 
 def _from(media: Media, start: Fraction | None) -> Iterator[Timed]:
@@ -113,7 +144,7 @@ def expected_frames(frames: Iterator[Timed], period: Fraction, *, all_interlaced
         time = _time(timed)
         until_next = Fraction(0) if following is None else _time(following) - time
         gap = until_next if until_next > 0 else gap
-        is_free = previous is not None and time <= previous
+        is_free = timed.is_guess or (previous is not None and time <= previous)
         if timed.frame.interlaced_frame or all_interlaced:
             yield Expected(timed, time, gap / 2, is_free)
             yield Expected(timed, time + gap / 2, gap / 2, is_free=False, is_second_field=True)
@@ -143,11 +174,12 @@ def align(
             wanted, given = next(expected, None), next(found, None)
             continue
         apart = _time(given) - wanted.time
-        if wanted.is_free:
+        is_guess = wanted.source.is_guess
+        if wanted.is_free and not is_guess:
             shifts = [apart, *shifts][:3]
         best = _nearest(shifts, apart)
         distance = apart - best
-        if abs(distance) <= wanted.gap * _NEAR:
+        if abs(distance) <= wanted.gap * (1 if is_guess else _NEAR):
             shifts = [best, *(value for value in shifts if value != best)]
             yield wanted, given, best
             wanted, given = next(expected, None), next(found, None)
