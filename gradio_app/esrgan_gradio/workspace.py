@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -90,13 +91,17 @@ class Workspace:
             self._at_work.discard(folder)
 
     def prune(self) -> None:
-        """Remove folders of old jobs. Gradio removes the files that it served, but not the others."""
+        """Remove folders of old jobs, and what there is of uploads that broke off. Gradio removes whole uploads."""
         limit = time.time() - self.keep_seconds
         with contextlib.suppress(OSError):
             for folder in self.root.glob("job-*"):
                 with contextlib.suppress(OSError):
                     if newest(folder) < limit and folder not in self._at_work:
                         shutil.rmtree(folder)
+            for part in self.root.glob(f"{tempfile.gettempprefix()}*"):
+                with contextlib.suppress(OSError):
+                    if part.is_file() and part.stat().st_mtime < limit:
+                        part.unlink()
 
     @contextlib.contextmanager
     def pruned(self) -> Iterator[None]:

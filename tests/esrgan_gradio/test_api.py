@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import secrets
+import socket
 import time
 import wave
 from fractions import Fraction
@@ -307,6 +308,7 @@ def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, 
         left = Path(result["path"]).with_name("left.png")  # what Gradio knows nothing of
         left.touch()
         deadline = time.monotonic() + 60
+        break_off_an_upload(address, tmp_path, deadline)
         while _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) == []
@@ -319,7 +321,20 @@ def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, 
 
 
 def _files_of_visitors(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*photo*") if path.is_file()]
+    return [path for name in ("*photo*", "tmp*") for path in folder.rglob(name) if path.is_file()]
+
+
+def break_off_an_upload(app: str, folder: Path, deadline: float) -> None:
+    """Leave in the middle of a file, of which the server has a part."""
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="photo.png"\r\n\r\n' + bytes(200_000)
+    kind = "multipart/form-data; boundary=x"
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\nContent-Type: {kind}\r\n\r\n"
+    url = httpx.URL(app)
+    with socket.create_connection((url.host, url.port)) as connection:
+        connection.sendall(head.encode() + part)
+        while not list(folder.rglob("tmp*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def _files_of_jobs(folder: Path) -> list[Path]:
