@@ -21,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clip_tools import Clip, write_clip
 from esrgan.archs.rrdbnet import RRDBNet
 from esrgan.weights.download import fetch
 from esrgan_video.cli.main import main
@@ -173,6 +174,29 @@ def test_a_name_that_is_not_unicode_is_printed_as_it_is(photo, weights, tmp_path
     done = subprocess.run([*COMMAND, "upscale", name, "-o", target, "-n", str(weights)], capture_output=True)
     assert (done.returncode, done.stdout) == (0, target + b"\n"), done.stderr
     assert size_of(os.fsdecode(target)) == (26, 18)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "muxer"),
+    [
+        ("MOVIE.VOB", "mpeg2video", "vob"),
+        ("m.mxf", "mpeg2video", "mxf"),
+        ("m.asf", "msmpeg4v2", "asf"),
+        ("movie", "h264", "mp4"),
+    ],
+)
+def test_a_video_of_any_name_is_upscaled(name, codec, muxer, weights, tmp_path):
+    clip = Clip(codec=codec, muxer=muxer, times=range(8), options={}, size=(32, 32))
+    source, target = write_clip(tmp_path / name, clip), tmp_path / "out.mkv"
+    assert main(["upscale", str(source), "-o", str(target), "-n", str(weights), "--progress", "none"]) == 0
+    assert count_frames(target) == count_frames(source) == 8
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_named_pipe_is_refused_with_what_works(dry, weights, tmp_path, capsys):
+    os.mkfifo(tmp_path / "in.y4m")
+    call = ["upscale", str(tmp_path / "in.y4m"), "-o", str(tmp_path / "out.mkv"), "-n", str(weights), *dry]
+    check_one_line_error(capsys, main(call), 2, f"esrgan upscale - < {tmp_path / 'in.y4m'}")
 
 
 def test_one_broken_input_does_not_stop_the_others(photo, weights, tmp_path, capsys):

@@ -21,8 +21,8 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def test_folder_gives_its_own_images_and_videos_sorted(tmp_path):
-    _touch(tmp_path, "b.PNG", "a.mkv", "notes.txt", ".hidden.png", "deeper/c.png", "c d%20é.jpg")
-    assert _names(expand_inputs([tmp_path])) == ["a.mkv", "b.PNG", "c d%20é.jpg"]
+    _touch(tmp_path, "b.PNG", "a.mkv", "V.VOB", "notes.txt", "movie", ".hidden.png", "deeper/c.png", "c d%20é.jpg")
+    assert _names(expand_inputs([tmp_path])) == ["V.VOB", "a.mkv", "b.PNG", "c d%20é.jpg"]
 
 
 def test_glob_gives_known_files_sorted(tmp_path):
@@ -93,6 +93,22 @@ def test_result_for_one_input_may_be_a_file(tmp_path):
 def test_extension_that_does_not_fit_is_refused_with_what_does(tmp_path, source, ext):
     with pytest.raises(UsageError, match=f"{ext}.*{'mkv' if is_video(Path(source)) else 'webp'}"):
         output_path(Path(source), tmp_path, ext=ext)
+
+
+@pytest.mark.parametrize(
+    "begin", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0", b"MM\0*", b"BM", b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a"]
+)
+def test_a_file_of_any_other_name_is_a_video_unless_it_begins_as_an_image(begin, tmp_path):
+    for name in ("picture", "picture.dat"):
+        (tmp_path / name).write_bytes(begin)
+        assert not is_video(tmp_path / name)
+    for name in ("movie", "movie.dat", "movie.divx"):
+        (tmp_path / name).write_bytes(b"whatever it is")
+        assert is_video(tmp_path / name)
+        assert output_path(tmp_path / name, tmp_path) == tmp_path / "movie_out.mkv"
+    for name in ("picture.heic", "broken.png", "broken.gif"):
+        (tmp_path / name).write_bytes(b"whatever it is")
+        assert not is_video(tmp_path / name)
 
 
 def test_many_inputs_need_a_folder(tmp_path):

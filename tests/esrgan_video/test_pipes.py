@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 import signal
 import struct
 import subprocess
@@ -225,6 +226,14 @@ def test_nothing_in_a_pipe_is_one_line(tmp_path, nearest, pipes):
     pipes(b"")
     with pytest.raises(MediaError, match="standard input is empty"):
         run(PIPE, tmp_path / "out.mkv", nearest)
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, nearest):
+    os.mkfifo(tmp_path / "in.y4m")
+    (tmp_path / "link.y4m").symlink_to("in.y4m")  # as /dev/fd/63, where a shell puts what another program writes
+    for name in ("in.y4m", "link.y4m"):
+        with pytest.raises(UsageError, match=f"esrgan upscale - < .*{name}"):
+            run(tmp_path / name, tmp_path / "out.mkv", nearest)
 
 
 # Into a pipe

@@ -10,7 +10,8 @@ from typing import get_args
 
 from esrgan.errors import UsageError
 from esrgan_video.animation.detect import is_animation
-from esrgan_video.pipes.names import PIPE, PipeFormat, path_of
+from esrgan_video.images import is_image
+from esrgan_video.pipes.names import PIPE, PipeFormat, path_of, refuse_named_pipe
 from esrgan_video.sequences.pattern import SequencePattern
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
@@ -21,20 +22,31 @@ ANIMATION_SUFFIXES = frozenset({".gif", ".apng", ".png", ".webp"})
 """Suffixes of the animations that are read and written."""
 VIDEO_SUFFIXES = VIDEO_OUTPUT_SUFFIXES | {
     ".avi", ".m4v", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".mpg", ".mpeg", ".ogv", ".3gp", ".y4m", ".nut",
+    ".vob", ".mxf", ".asf", ".m2v", ".m1v", ".m2t", ".divx", ".rm", ".rmvb", ".f4v", ".3g2", ".ogm", ".wtv", ".qt",
 }  # fmt: skip
-"""Suffixes of the videos that are read."""
+"""Suffixes of the videos that are looked for in folders; any file that is no image is read as a video."""
 
 SCRIPT_SUFFIXES = frozenset({".vpy"})
 """Suffixes of VapourSynth scripts. They are programs: only those named one by one are run."""
 
+_UNREAD_IMAGES = frozenset({
+    ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".ico", ".psd", ".exr", ".hdr", ".tga", ".dds", ".qoi", ".svg",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".cr2", ".nef", ".arw",
+})  # fmt: skip
+"""Suffixes of images that are not read, though FFmpeg takes some of them for a video of one frame."""
 _KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | ANIMATION_SUFFIXES
 
 
 def is_video(path: Path) -> bool:
-    """Whether it is upscaled as a video is: a video by its suffix, a script, a pipe, numbered files, an animation."""
-    return path == PIPE or (
-        path.suffix.lower() in VIDEO_SUFFIXES | SCRIPT_SUFFIXES or sequence_of(path) is not None or is_animation(path)
-    )
+    """Whether it is upscaled as a video is: a pipe, a script, numbered files, an animation, or a file that is no image.
+
+    A file that is there is an image if its suffix is that of one, or if it begins as one.
+    """
+    suffix = path.suffix.lower()
+    if path == PIPE or suffix in VIDEO_SUFFIXES | SCRIPT_SUFFIXES or sequence_of(path) is not None:
+        return True
+    named_so = suffix in IMAGE_SUFFIXES | ANIMATION_SUFFIXES | _UNREAD_IMAGES
+    return is_animation(path) or not (named_so or not path.is_file() or is_image(path))
 
 
 def sequence_of(path: Path) -> SequencePattern | None:
@@ -57,7 +69,7 @@ def expand_inputs(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     look like.
 
     Raises:
-        UsageError: a pattern that matches nothing, or no pattern at all.
+        UsageError: a pattern that matches nothing, a named pipe, or no pattern at all.
     """
     files = [file for pattern in patterns for file in _expand(os.fspath(pattern))]
     if not files:
@@ -75,6 +87,7 @@ def _expand(pattern: str) -> list[Path]:
             raise UsageError(f"no images or videos in the folder {path}")
         return found
     if pattern and path.exists():
+        refuse_named_pipe(path)
         return [path]
     if sequence_of(path) is not None:
         return [path]

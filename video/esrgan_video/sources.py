@@ -15,7 +15,7 @@ from esrgan_video.container.script import ScriptReader, is_script
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pictures import PictureReader
-from esrgan_video.pipes.names import PIPE
+from esrgan_video.pipes.names import PIPE, refuse_named_pipe
 from esrgan_video.pipes.source import giving_up_pipes
 from esrgan_video.prefetch import Prefetch
 from esrgan_video.sequences.source import sequence_source
@@ -32,9 +32,10 @@ def open_source(path: Path, options: VideoOptions) -> AnyReader:
     """The reader for a video file, standard input, a script, numbered image files or an animated image.
 
     Raises:
-        UsageError: no such file, an option that is for another kind, or a range in which there is no frame.
+        UsageError: no such file, a named pipe, an option that is for another kind, or a range without a frame.
         MediaError: it cannot be read.
     """
+    refuse_named_pipe(path)
     pattern = sequence_of(path)
     if pattern is not None:
         if options.rate is None:

@@ -25,6 +25,8 @@ from esrgan_video.images.tiff import read_tiff
 _log = logging.getLogger(__name__)
 
 _CENTIMETRES_PER_INCH = 2.54
+_LONGEST_BEGIN = 12
+"""Bytes that tell formats apart."""
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> StillImage:
@@ -55,6 +57,16 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     except Exception as error:  # on damaged files decoders raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MediaError(f"cannot read {path}: the image is damaged ({reason})") from error
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file begins as one that `read_image` reads; false for what cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            _reader(file.read(_LONGEST_BEGIN))
+    except (OSError, MediaError):
+        return False
+    return True
 
 
 def _contents(path: Path) -> bytes:
