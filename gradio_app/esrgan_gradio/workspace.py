@@ -91,10 +91,13 @@ class Workspace:
             self._at_work.discard(folder)
 
     def prune(self) -> None:
-        """Remove folders of old jobs, and what there is of uploads that broke off. Gradio removes whole uploads."""
+        """Remove old folders of jobs, pages that Gradio wrote down for a link to them, and uploads that broke off.
+
+        Gradio removes whole uploads.
+        """
         limit = time.time() - self.keep_seconds
         with contextlib.suppress(OSError):
-            for folder in self.root.glob("job-*"):
+            for folder in (*self.root.glob("job-*"), *self.root.glob("deep_links/*")):
                 with contextlib.suppress(OSError):
                     if newest(folder) < limit and folder not in self._at_work:
                         shutil.rmtree(folder)

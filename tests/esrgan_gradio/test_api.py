@@ -309,6 +309,8 @@ def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, 
         left.touch()
         deadline = time.monotonic() + 60
         break_off_an_upload(address, tmp_path, deadline)
+        assert httpx.get(f"{address}gradio_api/deep_link", params={"session_hash": client.session_hash}).json()
+        assert list(tmp_path.rglob("state.json"))
         while _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert _files_of_visitors(tmp_path) + _files_of_jobs(tmp_path) == []
@@ -321,7 +323,7 @@ def test_uploads_and_results_are_removed_after_their_time_and_at_the_end(photo, 
 
 
 def _files_of_visitors(folder: Path) -> list[Path]:
-    return [path for name in ("*photo*", "tmp*") for path in folder.rglob(name) if path.is_file()]
+    return [path for name in ("*photo*", "tmp*", "state.json") for path in folder.rglob(name) if path.is_file()]
 
 
 def break_off_an_upload(app: str, folder: Path, deadline: float) -> None:
