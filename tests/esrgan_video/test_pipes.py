@@ -204,6 +204,24 @@ def test_a_run_that_waits_for_a_pipe_ends_at_once_and_leaves_nothing(frames, nam
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("ext", ["y4m", "nut"])
+def test_a_run_whose_reader_takes_nothing_ends_at_once(ext, name, plain, weights):
+    call = [*COMMAND, str(plain), "-o", "-", "--ext", ext, "-n", str(weights), "--progress", "none"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: unread(process.stdout) > 40_000)
+            time.sleep(1)  # for it to come to where it waits
+            process.send_signal(getattr(signal, name))
+            assert process.wait(timeout=10) == 130
+        finally:
+            process.kill()
+        said = [line for line in process.stderr.read().decode().splitlines() if "WARNING" not in line]
+    assert len(said) == 1
+    assert said[0].startswith("esrgan: interrupted")
+
+
 def test_what_is_no_stream_is_one_line(weights):
     data = b"\0\0\0\x20ftypisom"
     done = subprocess.run([*COMMAND, "-", "-o", "-", "-n", str(weights)], input=data, capture_output=True, timeout=60)

@@ -25,7 +25,7 @@ from esrgan_video.faces.restorer import FaceRestorer
 from esrgan_video.faces.video import VideoFaces
 from esrgan_video.frame_target import FrameTarget
 from esrgan_video.options import VideoOptions
-from esrgan_video.pipes.source import giving_up_pipes
+from esrgan_video.pipes.ends import giving_up_pipes
 from esrgan_video.prefetch import Drain, Prefetch
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.segments import Segment, cut

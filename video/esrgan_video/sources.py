@@ -15,8 +15,8 @@ from esrgan_video.container.script import ScriptReader, is_script
 from esrgan_video.inputs import sequence_of
 from esrgan_video.options import VideoOptions
 from esrgan_video.pictures import PictureReader
+from esrgan_video.pipes.ends import giving_up_pipes
 from esrgan_video.pipes.names import PIPE, refuse_named_pipe
-from esrgan_video.pipes.source import giving_up_pipes
 from esrgan_video.prefetch import Prefetch
 from esrgan_video.sequences.source import sequence_source
 

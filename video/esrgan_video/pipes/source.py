@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet, finalize
 
 from esrgan.errors import MediaError, UsageError
-from esrgan_video.prefetch import Prefetch
+from esrgan_video.pipes.ends import PipeEnd, unbuffered
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -22,20 +19,17 @@ _AHEAD = 4
 """Buffers that are read before they are asked for, at most."""
 
 
-class _Stream:
-    """Standard input, as a thread reads it. It cannot be sought in, and PyAV sees that.
+class _Stream(PipeEnd[bytes]):
+    """Standard input. It cannot be sought in, and PyAV sees that.
 
-    A read that blocks cannot be broken off: only waiting for the thread that is in it can. The thread goes past
-    Python's buffer, whose lock it would hold when Python ends, which is fatal.
+    FFmpeg must read it in another thread than the main one: what Ctrl-C raises inside its call is lost, and the video
+    that is cut off there taken for the whole.
     """
 
     def __init__(self, source: Any) -> None:
-        raw = getattr(source, "raw", source)
-        self._buffers = Prefetch(iter(lambda: raw.read(_BUFFER), b""), _AHEAD)
+        raw = unbuffered(source)
+        super().__init__(iter(lambda: raw.read(_BUFFER), b""), _AHEAD)
         self._next = b""
-        self._is_given_up = False
-        finalize(self, self._buffers.abandon)
-        _open.add(self)
 
     def read(self, count: int) -> bytes:
         """At most `count` bytes, none at the end.
@@ -44,11 +38,9 @@ class _Stream:
             MediaError: it cannot be read, or nobody waits for it any more.
         """
         try:
-            found = self._next or next(self._buffers, b"")
+            found = self._next or self.result(b"")
         except OSError as error:
             raise MediaError(f"cannot read standard input: {error.strerror or error}") from error
-        if self._is_given_up:
-            raise MediaError("standard input was given up")
         self._next = found[count:]
         return found[:count]
 
@@ -59,29 +51,6 @@ class _Stream:
             found += more
         self._next = found
         return found[:count]
-
-    def give_up(self) -> None:
-        """Let whoever waits for bytes wait no longer."""
-        self._is_given_up = True
-        self._buffers.abandon()
-
-
-_open: WeakSet[_Stream] = WeakSet()
-
-
-@contextlib.contextmanager
-def giving_up_pipes() -> Iterator[None]:
-    """Where an error or an interrupt ends the block, end the waiting for standard input in other threads too.
-
-    FFmpeg must read a pipe in another thread than the main one: what Ctrl-C raises inside its call is lost, and the
-    video cut off there taken for the whole.
-    """
-    try:
-        yield
-    except BaseException:
-        for stream in list(_open):
-            stream.give_up()
-        raise
 
 
 def open_pipe() -> InputContainer:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from esrgan_video.container import OutputVideo
+from esrgan_video.container import Frame, OutputVideo
 from esrgan_video.frame_target import FrameTarget, WholeTarget, refuse_encoder, report_other_streams
 from esrgan_video.options import VideoOptions
+from esrgan_video.pipes.output import standard_output
 from esrgan_video.pipes.writer import raw_plan, report_untold, write_nut, write_y4m, y4m_layout
 from esrgan_video.protocol import PlanningUpscaler
 from esrgan_video.sources import AnyReader
@@ -34,10 +34,14 @@ def open_pipe_target(
     layout = y4m_layout(info.layout) if is_y4m else info.layout
     video = OutputVideo.of(info, raw_plan(info, layout), *size)
     report_untold(options.pipe_format, video, alpha=info.layout.alpha)
-    write = write_y4m if is_y4m else write_nut
+
+    def write_all(frames: Iterable[Frame]) -> int:
+        with standard_output() as file:
+            return (write_y4m if is_y4m else write_nut)(file, video, frames)
+
     yield WholeTarget(
         layout=layout,
         colour=video.plan.colour,
-        write_all=lambda frames: write(sys.stdout.buffer, video, frames),
+        write_all=write_all,
         dropped=dropped,
     )

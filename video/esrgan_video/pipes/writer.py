@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from esrgan_video.container.fields import PROGRESSIVE
 from esrgan_video.container.formats import reason
 from esrgan_video.container.frame import Frame, to_av
 from esrgan_video.container.info import VideoInfo
+from esrgan_video.pipes.output import Output
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def raw_plan(info: VideoInfo, layout: PixelLayout) -> EncoderPlan:
     )
 
 
-def write_y4m(file: BinaryIO, video: OutputVideo, frames: Iterable[Frame]) -> int:
+def write_y4m(file: Output, video: OutputVideo, frames: Iterable[Frame]) -> int:
     """Write frames of `y4m_layout` with rate, pixel shape, range and chroma location; returns how many.
 
     y4m has a constant rate. Frames at other times are written all the same, and reported.
@@ -66,8 +67,7 @@ def write_y4m(file: BinaryIO, video: OutputVideo, frames: Iterable[Frame]) -> in
         for frame in frames:
             first = frame.time if first is None else first
             moved += abs(frame.time - first - count * step) > step / 2
-            file.write(b"FRAME\n")
-            file.writelines(np.ascontiguousarray(plane).data for plane in frame.planes)
+            file.writelines([b"FRAME\n", *(np.ascontiguousarray(plane).data for plane in frame.planes)])
             count += 1
         file.flush()
     if moved:
@@ -95,7 +95,7 @@ def _y4m_header(video: OutputVideo) -> list[str]:
     ]
 
 
-def write_nut(file: BinaryIO, video: OutputVideo, frames: Iterable[Frame]) -> int:
+def write_nut(file: Output, video: OutputVideo, frames: Iterable[Frame]) -> int:
     """Write frames of any layout with their exact times as raw video in NUT; returns how many.
 
     Raises:
