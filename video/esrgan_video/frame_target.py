@@ -210,6 +210,8 @@ def refuse_encoder(encoder: EncoderOptions, subject: str) -> None:
 def report_other_streams(reader: AnyReader, why: str) -> tuple[str, ...]:
     """The streams beside the video, after a warning that they are left out because of `why`."""
     others = reader.other_streams if isinstance(reader, VideoReader) else ()
+    if reader.info.captions:
+        others = (*others, "closed captions")
     if others:
         _log.warning("%s, left out: %s", why, ", ".join(others))
     return others

@@ -70,6 +70,7 @@ class UpscaledGroup:
                 pts=source.pts,
                 time_base=source.time_base,
                 duration=source.duration,
+                captions=source.captions,
                 metadata=source.metadata,
             )
 

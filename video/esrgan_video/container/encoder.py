@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from esrgan.errors import UsageError
 from esrgan_video.colour import Colour, Matrix, PixelLayout
+from esrgan_video.container.captions import carries_captions
 from esrgan_video.container.fields import BOTTOM_FIELD_FIRST, PROGRESSIVE, TOP_FIELD_FIRST
 from esrgan_video.container.formats import ContainerFormat
 from esrgan_video.container.hdr import encoder_parameters
@@ -165,6 +166,8 @@ def plan_encoder(
     colour = _carried(colour, codec, info)
     if info.layout.alpha and not layout.alpha:
         _log.warning("%s has transparency, %s", info.path, _alpha_refusal(codec, container, pix_fmt))
+    if info.captions and not carries_captions(codec.name):
+        _log.warning("%s: its closed captions are lost: %s cannot carry them, h264 and hevc do", info.path, codec.name)
     field_order = info.field_order if keeps_lines or info.field_order == PROGRESSIVE else 0
     return EncoderPlan(
         encoder=codec.name,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from esrgan.errors import MediaError, UsageError
 from esrgan.processor import has_avx512
+from esrgan_video.container.captions import carries_captions, with_captions
 from esrgan_video.container.encoder import X264, EncoderPlan
 from esrgan_video.container.formats import reason
 from esrgan_video.container.frame import Frame, tag, to_av
@@ -156,6 +157,8 @@ class VideoEncoder:
         video.configure(self._context)
         video.open(self._context)
         self._durations: dict[int, int] = {}
+        self._captions: dict[int, bytes] = {}
+        self._carries_captions = carries_captions(video.plan.encoder)
         self._frames = self._packets = 0
 
     @property
@@ -190,10 +193,13 @@ class VideoEncoder:
 
     def _note(self, frame: Frame) -> None:
         self._durations[frame.pts] = frame.duration or self._usual_duration
+        if frame.captions and self._carries_captions:
+            self._captions[frame.pts] = frame.captions
         self._frames += 1
 
     def _timed(self, packet: Packet[Any]) -> Packet[Any]:
         packet.time_base = self._video.time_base
         packet.duration = self._durations.pop(packet.pts, 0) if packet.pts is not None else 0
         self._packets += 1
-        return packet
+        captions = self._captions.pop(packet.pts, b"") if packet.pts is not None else b""
+        return with_captions(packet, captions, self._video.plan.encoder) if captions else packet

@@ -48,6 +48,8 @@ class Frame:
     """Unit of `pts` and `duration`, in seconds."""
     duration: int
     """Time on screen, in `time_base`; 0 if the file does not say."""
+    captions: bytes = b""
+    """Closed captions that begin with it: triplets of `cc_data`, ATSC A/53 part 4."""
     metadata: ImageMetadata | None = None
     """What an image file said of the picture, for the file that is made of it."""
 
@@ -71,8 +73,8 @@ class Frame:
         return self.pts * self.time_base
 
 
-def from_av(decoded: VideoFrame, *, pts: int, time_base: Fraction) -> Frame:
-    """A frame as the decoder gave it, with the time that was settled for it.
+def from_av(decoded: VideoFrame, *, pts: int, time_base: Fraction, captions: bytes = b"") -> Frame:
+    """A frame as the decoder gave it, with the time and the captions that were settled for it.
 
     Raises:
         MediaError: a pixel format that is unknown or not in memory.
@@ -96,6 +98,7 @@ def from_av(decoded: VideoFrame, *, pts: int, time_base: Fraction) -> Frame:
         pts=pts,
         time_base=time_base,
         duration=int(decoded.duration or 0),
+        captions=captions,
     )
 
 

@@ -71,6 +71,8 @@ class VideoInfo:
     """Number of frames, as stated by the header or estimated from the duration; `None` if unknown."""
     metadata: Mapping[str, str]
     """Tags of the stream."""
+    captions: bool = False
+    """Whether closed captions come with the frames of the first second."""
     plays: int | None = None
     """How often an animation is shown, 0 for ever; `None` for what is none."""
     first_number: int | None = None
@@ -95,6 +97,8 @@ def describe(
     decoded: VideoFrame,
     frame: Frame,
     fields: Fields,
+    *,
+    captions: bool,
 ) -> VideoInfo:
     """Gather what the header and the first frames say."""
     side_data = {kind.name: bytes(data) for kind, data in decoded.side_data.items()}
@@ -119,6 +123,7 @@ def describe(
         start_time=Fraction(container.start_time or 0, 1_000_000),
         frames_from_header=_times(stream.frames or _estimated_frames(container, stream, rate), fields.pictures),
         metadata=dict(stream.metadata),
+        captions=captions,
         only_video=path == PIPE,
     )
 

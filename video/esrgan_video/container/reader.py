@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from esrgan.errors import MediaError
 from esrgan_video.closing import Closing
+from esrgan_video.container.captions import captions_of
 from esrgan_video.container.clock import Clock, with_following
 from esrgan_video.container.decoder import Decoder
 from esrgan_video.container.fields import Deinterlace, TimedFrames, whole_pictures
@@ -63,6 +64,8 @@ class VideoReader(Closing):
         """Moment at which the last frame that was read ends, in seconds, after the shift."""
         self.time_range = time_range or TimeRange()
         """The part that is read."""
+        self._captions: dict[int, bytes] = {}
+        self._has_captions = False
         self._decoder = Decoder(path, strict=strict)
         try:
             self._origin = Fraction(self._decoder.container.start_time or 0, 1_000_000)
@@ -78,6 +81,7 @@ class VideoReader(Closing):
                 usual_duration=self._usual_duration,
             )
             self._time_base /= fields.ticks
+            self._ticks = fields.ticks
             self._usual_duration = max(1, self._usual_duration * fields.ticks // fields.pictures)
             self._selected = self.time_range.select(pictures, lambda timed: timed[1] * self._time_base - self._origin)
             decoded, pts = self._first()
@@ -91,6 +95,7 @@ class VideoReader(Closing):
                 decoded,
                 self.first_frame,
                 fields,
+                captions=self._has_captions,
             )
         except BaseException:
             self._decoder.close()
@@ -132,9 +137,17 @@ class VideoReader(Closing):
         self._report()
 
     def _frame(self, decoded: VideoFrame, pts: int) -> Frame:
-        frame = from_av(decoded, pts=pts - self._shift_ticks, time_base=self._time_base)
+        frame = from_av(
+            decoded, pts=pts - self._shift_ticks, time_base=self._time_base, captions=self._captions_at(pts)
+        )
         self.end = (frame.pts + (frame.duration or self._usual_duration)) * self._time_base
         return frame
+
+    def _captions_at(self, pts: int) -> bytes:
+        """Captions of the frame that is shown from `pts` on: those of two fields belong to the first."""
+        for time in [time for time in self._captions if time * self._ticks < pts]:  # of frames that are left out
+            del self._captions[time]
+        return self._captions.pop(pts // self._ticks, b"") if pts % self._ticks == 0 else b""
 
     def _find_rate(self) -> tuple[Fraction, bool]:
         """Frames per second, and whether the durations that the decoder derives from the header mean anything."""
@@ -152,7 +165,12 @@ class VideoReader(Closing):
         for (decoded, stamp), following in with_following(timed, itemgetter(1), self._timeline.breaks_off):
             if not self._has_durations:
                 decoded.duration = 0
-            yield decoded, self._timeline.place(stamp, int(decoded.duration or 0), following)
+            placed = self._timeline.place(stamp, int(decoded.duration or 0), following)
+            captions = captions_of(decoded)
+            if captions:
+                self._captions[placed] = captions
+                self._has_captions = True
+            yield decoded, placed
 
     def _first(self) -> tuple[VideoFrame, int]:
         first = next(self._selected, None)

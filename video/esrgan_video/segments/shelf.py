@@ -97,6 +97,7 @@ class FrameShelf:
                         pts=source.pts,
                         time_base=source.time_base,
                         duration=source.duration,
+                        captions=source.captions,
                         metadata=source.metadata,
                     )
         except OSError as error:

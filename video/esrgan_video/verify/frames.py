@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from esrgan_video.verify.captions import CaptionCheck
 from esrgan_video.verify.facts import VideoFacts
 from esrgan_video.verify.media import Media, Timed, seconds
 from esrgan_video.verify.pictures import PictureCheck
@@ -52,6 +53,7 @@ class FrameChecks:
         self._moved: Fraction | None = None
         self._other_sizes = Tally()
         self._pictures = PictureCheck()
+        self._captions = CaptionCheck()
         self._size = thumbnail_size((facts[0].width, facts[0].height), (facts[1].width, facts[1].height))
         self._by_alpha = all(has_alpha(side.pix_fmt) for side in facts)
         self._thumbnails: tuple[Timed, Thumbnail] | None = None
@@ -93,6 +95,7 @@ class FrameChecks:
             self._note_size(found)
         self._note_time(wanted, found, shift)
         self._last_shift = shift
+        self._note_captions(wanted, found)
         if wanted is not None:
             small = self._source_thumbnail(wanted.source)
             large = None if found is None else self._thumbnail(found, 1)
@@ -114,6 +117,15 @@ class FrameChecks:
                 self._free += 1
             else:
                 self._times.add(wanted.time + shift, found.time or Fraction(0))
+
+    def _note_captions(self, wanted: Expected | None, found: Timed | None) -> None:
+        source = None if wanted is None or wanted.is_second_field else wanted.source
+        time = self._last[0].time if self._last[0] is not None else None
+        self._captions.add(
+            time or Fraction(0),
+            None if source is None else source.frame,
+            None if found is None else found.frame,
+        )
 
     def _note_ends(self, wanted: Expected | None) -> None:
         target = self._last[1]
@@ -152,7 +164,8 @@ class FrameChecks:
         self._pictures.finish()
         codec, suffix = self._facts[1].codec, self._after.path.suffix.lower()
         holder = codec if codec in _NO_ALPHA else suffix if suffix == ".mp4" else None
-        return self._pictures.checks(None if holder is None else f"{holder} cannot hold it")
+        pictures = self._pictures.checks(None if holder is None else f"{holder} cannot hold it")
+        return [*pictures, self._captions.check(codec)]
 
     def _number(self) -> Check:
         damage = self._before.damaged_packets
