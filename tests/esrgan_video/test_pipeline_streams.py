@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from fractions import Fraction
 
@@ -277,11 +278,14 @@ def test_strict_stops_at_a_damaged_packet_of_copied_sound(with_damage, tmp_path,
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_a_damaged_header_in_a_transport_stream_costs_one_packet(suffix, tmp_path, nearest, caplog):
+@pytest.mark.parametrize("damage", [{0: 0}, {1: 0xF0, 6: 0xFF}], ids=["no header", "what FFmpeg does not know"])
+def test_a_damaged_header_in_a_transport_stream_costs_one_packet(damage, suffix, tmp_path, nearest, caplog):
     source = write_clip(tmp_path / "in.ts", Clip(muxer="mpegts", audio=["aac"]))
     content = bytearray(source.read_bytes())
     sound = payloads(source, 1)
-    content[content.index(sound[7][:16])] = 0
+    place = content.index(sound[7][:16])
+    for offset, value in damage.items():
+        content[place + offset] = value
     source.write_bytes(content)
     run(source, tmp_path / f"out{suffix}", nearest)
     bare = [payload[7:] for payload in sound]  # ADTS has seven bytes before each packet
@@ -386,6 +390,19 @@ def test_sound_stays_with_the_video_where_files_were_joined(joined, tmp_path, ne
     assert increasing(found[1])
     assert "joined.ts: time begins anew 1 time(s)" in caplog.text
     assert failed(joined, target) == set()
+
+
+def test_a_wrong_time_soon_after_a_join_moves_none_of_the_rest(joined, tmp_path, nearest):
+    with av.open(str(joined)) as container:
+        sound = [packet.pts for packet in container.demux(audio=0) if packet.size]
+    second = next(number for number, (one, other) in enumerate(itertools.pairwise(sound)) if other < one) + 1
+    source = turn_time_bit(joined, tmp_path / "turned.ts", 1, second + 6)
+    results = []
+    for path in (joined, source):
+        run(path, path.with_suffix(".mkv"), nearest)
+        results.append([time for time, _ in packets(path.with_suffix(".mkv"), 1)])
+    assert max(time for time, _ in packets(source, 1)) > 10_000
+    assert max(abs(one - other) for one, other in zip(*results, strict=True)) < Fraction(1, 50)
 
 
 def test_sound_that_leaves_the_video_where_files_were_joined_is_found(joined, tmp_path, nearest):

@@ -30,6 +30,8 @@ _MAX_FAILED_READS = 16
 _LONGEST_SKEW = 10
 """Seconds by which packets that begin together may lie apart in a file: what FFmpeg's muxers allow."""
 
+_APART = 1
+"""Seconds between the times of decoding and presentation of sound, of which one is wrong then: they are the same."""
 _MOST_STRAYS = 24
 """Packets in a row whose times may be wrong: in transport streams one time stands for several."""
 
@@ -170,24 +172,32 @@ class PacketCopier:
 
     def _read(self) -> Iterator[Packet[Any]]:
         for packet in self._demux():
-            route = self._routes[packet.stream_index]
             self._shift_back(packet)
-            if route.waiting and route.timeline.goes_on(packet.dts):
-                yield from self._release(route, packet.dts)
-            # Of sound alone the next packets come soon for certain.
-            if route.waiting or (route.follows_on and route.timeline.breaks_off(packet.dts)):
-                route.waiting.append(packet)
-                if len(route.waiting) > _MOST_STRAYS:
-                    yield from self._release(route, None)
-            else:
-                yield from self._written(packet, route, None)
+            yield from self._taken(packet, self._routes[packet.stream_index])
         for route in self._routes.values():
-            yield from self._release(route, None)
+            while route.waiting:
+                yield from self._believed(route)
 
-    def _release(self, route: _Route, following: int | None) -> Iterator[Packet[Any]]:
-        waiting, route.waiting = route.waiting, []
-        for packet in waiting:
-            yield from self._written(packet, route, following)
+    def _taken(self, packet: Packet[Any], route: _Route) -> Iterator[Packet[Any]]:
+        """What is written when a packet comes: nothing, it, or with it those that waited."""
+        if route.waiting and route.timeline.goes_on(packet.dts):
+            waiting, route.waiting = route.waiting, []
+            for astray in waiting:
+                yield from self._written(astray, route, packet.dts)
+        # Of sound alone the next packets come soon for certain.
+        if route.waiting or (route.follows_on and route.timeline.breaks_off(packet.dts)):
+            route.waiting.append(packet)
+            if len(route.waiting) > _MOST_STRAYS:
+                yield from self._believed(route)
+        else:
+            yield from self._written(packet, route, None)
+
+    def _believed(self, route: _Route) -> Iterator[Packet[Any]]:
+        """The first packet that waited, at its own time, and what follows from that for the others."""
+        (first, *others), route.waiting = route.waiting, []
+        yield from self._written(first, route, None)
+        for packet in others:
+            yield from self._taken(packet, route)
 
     def _written(self, packet: Packet[Any], route: _Route, following: int | None) -> Iterator[Packet[Any]]:
         """What is written of a packet: one packet, or none."""
@@ -241,7 +251,9 @@ class PacketCopier:
             if route.trial is not None:
                 route.trial.write(packet)
             return route.convert(packet)
-        except av.error.InvalidDataError as error:
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError as error:  # damage has many names: a flipped bit may ask for what nobody wrote
             route.refused += 1
             if self._strict:
                 raise MediaError(
@@ -293,6 +305,8 @@ class PacketCopier:
         if route.follows_on and not packet.duration:
             packet.duration = route.usual_duration(packet)
         if packet.dts is not None:
+            if route.follows_on and packet.pts is not None and abs(packet.pts - packet.dts) * time_base > _APART:
+                packet.pts = packet.dts
             placed = route.timeline.place(packet.dts, packet.duration or 0, following)
             if packet.pts is not None and placed != packet.dts:
                 packet.pts = max(placed, packet.pts + placed - packet.dts)

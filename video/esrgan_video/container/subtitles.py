@@ -50,7 +50,7 @@ class SubtitleConverter:
         """The same lines at the same time; `None` where nothing is shown (MP4 stores such pauses).
 
         Raises:
-            av.error.InvalidDataError: the packet is damaged.
+            av.error.FFmpegError: the packet is damaged.
         """
         lines = self._decoder.decode2(self._in_utf8(packet) if self._is_bare else packet)
         if lines is None or not len(lines):

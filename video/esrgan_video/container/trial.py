@@ -39,7 +39,7 @@ class PacketTrial:
         """Write a packet, which stays as it is.
 
         Raises:
-            av.error.InvalidDataError: it is damaged.
+            av.error.FFmpegError: it is damaged.
         """
         kept = packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base
         packet.stream = self._target
