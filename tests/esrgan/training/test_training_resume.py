@@ -234,9 +234,10 @@ def test_a_validation_that_fails_does_not_take_the_checkpoint_with_it(runs, monk
         raise RuntimeError("no picture")
 
     runs.write(val__val_freq=4)
-    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="no picture"):
+    with monkeypatch.context() as broken:
         broken.setattr(Validator, "validate", failing)
-        train()
+        with pytest.raises(RuntimeError, match="no picture"):
+            train()
     states = runs.path / "experiments/tiny/training_states"
     assert [file.name for file in states.iterdir()] == ["4.state"]
     assert train("--auto_resume") == 0
