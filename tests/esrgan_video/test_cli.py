@@ -460,3 +460,25 @@ def test_what_is_not_a_time_is_refused(text):
 
     with pytest.raises(argparse.ArgumentTypeError, match=r"time|before"):
         parse_time(text)
+
+
+_INTERRUPTED_IMPORT = """
+import sys
+from esrgan_video.cli.main import main
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "numpy":
+            sys.meta_path.remove(self)  # a signal comes once
+            raise KeyboardInterrupt
+
+assert not {"numpy", "torch"} & sys.modules.keys()
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main(["info", "default"]))
+"""
+
+
+def test_ctrl_c_is_heard_while_modules_are_loaded():
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED_IMPORT], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 130
+    assert done.stderr.startswith("esrgan: interrupted")

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_any_name()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
+        # torch would import it inside C code, which drops what Ctrl-C raises meanwhile: the run would go on.
+        import numpy as np  # noqa: F401
+
         code = int(given.run(given))
         sys.stdout.flush()  # what it fails with is told below
         return code
