@@ -47,10 +47,12 @@ def served(options: AppOptions) -> Iterator[str]:
     from esrgan_gradio.app import build_app
     from esrgan_gradio.remote_files import LocalFilesOnly
     from esrgan_gradio.theme import STYLE, make_theme
+    from esrgan_gradio.upload_room import RoomForUploads
 
     with _own_folder() as folder:
         device = Device(options.device, backend=options.backend, faces=options.faces)
-        workspace = Workspace(folder, options.max_bytes, options.keep_seconds)
+        total = shutil.disk_usage(folder).free / 2 if options.max_total_mb is None else options.max_total_mb * 1e6
+        workspace = Workspace(folder, options.max_bytes, options.keep_seconds, total)
         app = build_app(options, workspace, device)
         from starlette.middleware import Middleware  # comes with gradio, whose absence is known by now
 
@@ -65,7 +67,7 @@ def served(options: AppOptions) -> Iterator[str]:
                 show_error=True,
                 max_file_size=options.max_bytes,
                 allowed_paths=[],
-                app_kwargs={"middleware": [Middleware(LocalFilesOnly)]},
+                app_kwargs={"middleware": [Middleware(LocalFilesOnly), Middleware(RoomForUploads, workspace)]},
                 footer_links=["api"],
                 run_history=False,
                 enable_monitoring=False,

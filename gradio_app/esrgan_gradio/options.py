@@ -40,6 +40,9 @@ class AppOptions:
     """Requests that may wait; one more is refused."""
     max_upload_mb: float = 512
     """Largest file that is taken, in units of 1,000,000 bytes."""
+    max_total_mb: float | None = None
+    """What all uploads and results together may take, in units of 1,000,000 bytes; `None` for half of what is free on
+    their disk at the start."""
     max_megapixels: float = 9
     """Largest image or video frame, in units of 1,000,000 pixels; the default admits a frame of 4096x2160."""
     max_seconds: float = 600
@@ -53,9 +56,9 @@ class AppOptions:
             raise UsageError(f"--port must be 1 to 65535, got {self.port}")
         if self.queue_size < 1:
             raise UsageError(f"--queue-size must be at least 1, got {self.queue_size}")
-        for name in ("max_upload_mb", "max_megapixels", "max_seconds", "keep_minutes"):
+        for name in ("max_upload_mb", "max_total_mb", "max_megapixels", "max_seconds", "keep_minutes"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"--{name.replace('_', '-')} must be a positive number, got {value:g}")
 
     @property

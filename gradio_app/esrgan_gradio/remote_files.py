@@ -9,13 +9,13 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 _MAX_BODY = 8_000_000
 """Bytes of a request that is not an upload."""
-_UPLOAD = "/gradio_api/upload"
+UPLOAD = "/gradio_api/upload"
 """The one route that takes files."""
 _FILE_ROUTES = ("/gradio_api/file=", "/gradio_api/file/")
 """Routes that give a file, or what is behind an address in its place."""
@@ -32,16 +32,16 @@ class LocalFilesOnly:
         app: what answers all other requests.
     """
 
-    def __init__(self, app: Callable[[_Message, _Receive, _Send], Awaitable[None]]) -> None:
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
         self._app = app
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         refusal = _refusal(scope) if scope["type"] == "http" else None
         if refusal is not None:
-            await _refuse(send, 400, refusal)
+            await refuse(send, 400, refusal)
             return
-        if scope["type"] != "http" or scope["method"] != "POST" or _route(scope) == _UPLOAD:
+        if scope["type"] != "http" or scope["method"] != "POST" or route_of(scope) == UPLOAD:
             await self._app(scope, receive, send)
             return
         body = b""
@@ -49,37 +49,37 @@ class LocalFilesOnly:
             message = await receive()
             body += message.get("body", b"")
             if len(body) > _MAX_BODY:
-                await _refuse(send, 413, _TOO_LARGE)
+                await refuse(send, 413, _TOO_LARGE)
                 return
             if not message.get("more_body"):
                 break
         if _names_address(_parsed(body)):
-            await _refuse(send, 400, _REFUSAL)
+            await refuse(send, 400, _REFUSAL)
             return
-        whole: list[_Message] = [{"type": "http.request", "body": body}]
+        whole: list[Message] = [{"type": "http.request", "body": body}]
 
-        async def again() -> _Message:
+        async def again() -> Message:
             return whole.pop() if whole else await receive()
 
         await self._app(scope, again, send)
 
 
-def _refusal(scope: _Message) -> str | None:
+def _refusal(scope: Message) -> str | None:
     """Why a request is refused by its path and headers, if it is."""
-    path = _route(scope)
+    path = route_of(scope)
     for route in _FILE_ROUTES:
         if path.startswith(route) and _is_address(path.removeprefix(route)):
             return _REFUSAL
     kinds = [value.lower() for name, value in scope["headers"] if name.lower() == b"content-type"]
     if len(kinds) > 1:  # of which this class and Gradio may each believe another
         return _UNCLEAR
-    if path != _UPLOAD and any(b"multipart/" in kind for kind in kinds):
+    if path != UPLOAD and any(b"multipart/" in kind for kind in kinds):
         return _REFUSAL
     return None
 
 
-def _route(scope: _Message) -> str:
-    """The path without the prefix that a proxy in front may have."""
+def route_of(scope: Message) -> str:
+    """The path of a request without the prefix that a proxy in front may have."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
@@ -110,7 +110,8 @@ def _is_address(path: str) -> bool:
     return path.strip().lower().startswith(_SCHEMES)
 
 
-async def _refuse(send: _Send, status: int, sentence: str) -> None:
+async def refuse(send: Send, status: int, sentence: str) -> None:
+    """Answer a request with a sentence instead of what it asked for."""
     body = json.dumps({"detail": sentence, "error": sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -189,4 +189,5 @@ class VideoJob:
         if now - self._last_still < _STILL_INTERVAL:
             return self.snapshot.stills
         self._last_still = now
+        self._workspace.require_room()  # the result grows with each frame
         return write_stills(progress.group, info, self.folder, f"still-{progress.frames}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -47,6 +48,8 @@ class Workspace:
     """Largest file that is read."""
     keep_seconds: float
     """Age at which what is left of a job is removed."""
+    max_total_bytes: float = math.inf
+    """What all files in the folder together may take."""
     _at_work: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def admit(self, sent: object, what: str) -> Upload:
@@ -74,9 +77,36 @@ class Workspace:
         # The name that the request says is the visitor's; the file's own is what is left of it.
         return Upload(real, real.name)
 
+    def require_room(self, coming: int = 0) -> None:
+        """See to it that there is room for `coming` bytes more.
+
+        Raises:
+            UsageError: there is not.
+        """
+        if self._size() + coming > self.max_total_bytes:
+            raise UsageError(
+                f"there is no room on the server, the {self.max_total_bytes / 1e6:,.0f} MB for all visitors' files are "
+                f"taken: try again later, each is removed after {self.keep_seconds / 60:.3g} min"
+            )
+
+    def _size(self) -> int:
+        """Bytes of all files in the folder; a file with two names counts once."""
+        sizes: dict[tuple[int, int], int] = {}
+        for folder, _, names in self.root.walk():
+            for name in names:
+                with contextlib.suppress(OSError):  # files come and go meanwhile
+                    found = (folder / name).lstat()
+                    sizes[found.st_dev, found.st_ino] = found.st_size
+        return sum(sizes.values())
+
     def job(self) -> Path:
-        """A new folder for one request; nobody can guess its name."""
+        """A new folder for one request; nobody can guess its name.
+
+        Raises:
+            UsageError: there is no room for more files.
+        """
         self.prune()
+        self.require_room()
         folder = self.root / f"job-{secrets.token_urlsafe(16)}"
         folder.mkdir(parents=True)
         return folder

@@ -42,6 +42,15 @@ def test_a_round_trip_changes_nothing(tmp_path, make, name, layout):
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("letter", ["a", "\N{HIRAGANA LETTER A}"])
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path, make, suffix, letter):
+    stem = letter * ((255 - len(suffix)) // len(letter.encode()))
+    path = save_network(make("compact"), tmp_path / f"{stem}{suffix}")
+    assert load_network(path).facts == make("compact").facts
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("layout", FILES)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_halves_the_file_and_rounds_once(tmp_path, make, layout, dtype):

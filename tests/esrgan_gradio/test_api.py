@@ -10,7 +10,9 @@ import secrets
 import socket
 import time
 import wave
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +298,30 @@ def test_a_file_that_is_too_large_is_refused_while_it_is_sent(app):
     files = {"files": ("huge.png", bytes(21_000_000))}
     answer = httpx.post(f"{app}gradio_api/upload", files=files, timeout=60)
     assert answer.status_code == 413
+
+
+def test_uploads_for_which_there_is_no_room_are_refused_or_broken_off(tiny, tmp_path):
+    def piecewise(size: int) -> Iterator[bytes]:  # says nowhere how large it is
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="large.mp4"\r\n\r\n'
+        for _ in range(0, size, 500_000):
+            yield bytes(500_000)
+        yield b"\r\n--x--\r\n"
+
+    with demo(tmp_path, "-n", str(tiny[0]), "--max-total-mb", "30") as address:
+        upload = partial(httpx.post, f"{address}gradio_api/upload", timeout=60)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert upload(content=piecewise(1_000_000), headers=headers).status_code == 200
+        announced = upload(files={"files": ("a.mp4", bytes(29_000_000))})
+        assert announced.status_code == 507
+        assert announced.json()["detail"].startswith("there is no room on the server, the 30 MB")
+        assert taken(tmp_path) < 5_000_000
+        assert upload(content=piecewise(60_000_000), headers=headers).status_code == 507
+        assert taken(tmp_path) < 50_000_000
+        assert upload(files={"files": ("a.mp4", b"x")}).status_code == 507
+
+
+def taken(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.slow

@@ -63,6 +63,7 @@ def sent(workspace, path) -> dict[str, str]:
         ({"port": 0}, "--port must be 1 to 65535, got 0"),
         ({"queue_size": 0}, "--queue-size must be at least 1"),
         ({"max_upload_mb": 0}, "--max-upload-mb must be a positive number, got 0"),
+        ({"max_total_mb": 0}, "--max-total-mb must be a positive number, got 0"),
         ({"max_seconds": float("nan")}, "--max-seconds must be a positive number, got nan"),
         ({"backend": "caffe"}, "backend must be one of usual, torch, .*, got 'caffe'"),
         ({"keep_minutes": -1}, "--keep-minutes must be a positive number, got -1"),
@@ -135,6 +136,34 @@ def test_a_file_that_is_gone_or_too_large_is_not_admitted(workspace):
     path.write_bytes(bytes(1_000_001))
     with pytest.raises(UsageError, match=r"a.png is larger than the 1 MB that are taken here"):
         workspace.admit({"path": str(path)}, "an image")
+
+
+def test_no_job_begins_where_all_files_together_take_what_they_may(tmp_path):
+    workspace = Workspace(tmp_path, max_bytes=1_000_000, keep_seconds=3600, max_total_bytes=2_000_000)
+    upload = tmp_path / "upload.bin"
+    upload.write_bytes(bytes(1_500_000))
+    (workspace.job() / "input.bin").hardlink_to(upload)
+    workspace.require_room(500_000)
+    with pytest.raises(UsageError, match=r"the 2 MB for all visitors' files are taken: .* removed after 60 min"):
+        workspace.require_room(500_001)
+    (workspace.job() / "result.bin").write_bytes(bytes(500_001))
+    with pytest.raises(UsageError, match="no room on the server"):
+        workspace.job()
+
+
+def test_a_video_whose_result_has_no_room_ends_and_leaves_nothing(tmp_path, tiny):
+    clip = write_clip(tmp_path / "a.mp4", Clip(times=range(50)))
+    root = tmp_path / "work"
+    root.mkdir()
+    workspace = Workspace(root, max_bytes=1_000_000, keep_seconds=3600, max_total_bytes=clip.stat().st_size)
+    job = make_job(workspace, Device("cpu"), clip, tiny)
+    (root / "of-others.bin").write_bytes(b"x")
+    job.start()
+    while job.is_running:
+        job.wait(1)
+    with pytest.raises(UsageError, match="no room on the server"):
+        raise job.error
+    assert sorted(path.name for path in root.iterdir()) == ["of-others.bin", "upload"]
 
 
 def test_folders_of_old_jobs_are_removed_and_those_at_work_are_not(workspace):

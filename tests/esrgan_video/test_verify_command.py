@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def test_the_command_prints_a_table_and_exits_with_the_verdict(everything, good,
         (["{source}", "missing.mkv"], 2, "no such file"),
         (["{source}", "{source}"], 2, "is the input itself"),
         (["{source}", "{folder}"], 2, "is a folder"),
+        (["{source}", "{pipe}"], 2, "is a pipe or a device"),
         (["{source}", "{text}"], 1, "cannot read"),
         (["{source}", "{empty}"], 1, "cannot read"),
         (["{source}", "{good}", "--start", "100"], 2, "no frame after --start 100 s"),
@@ -43,9 +45,10 @@ def test_the_command_prints_a_table_and_exits_with_the_verdict(everything, good,
 def test_mistakes_are_one_line(arguments, code, message, everything, good, tmp_path, capsys):
     (tmp_path / "text.mkv").write_text("no video")
     (tmp_path / "empty.mkv").touch()
+    os.mkfifo(tmp_path / "pipe.mkv")
     names = {
         "source": everything, "good": good, "folder": tmp_path, "text": tmp_path / "text.mkv",
-        "empty": tmp_path / "empty.mkv",
+        "empty": tmp_path / "empty.mkv", "pipe": tmp_path / "pipe.mkv",
     }  # fmt: skip
     assert main(["verify", *(argument.format(**names) for argument in arguments)]) == code
     output = capsys.readouterr()

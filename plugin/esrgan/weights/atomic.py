@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SHOWN = 40
+"""Characters of a file's name in the one that it has before it is whole."""
+
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
@@ -14,7 +17,8 @@ def written_beside(path: Path) -> Iterator[Path]:
 
     The caller creates the file, so it gets the user's usual permissions.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # Of the name a part, since it may be as long as names can be.
+    temporary = path.with_name(f".{path.name[:_SHOWN]}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
         temporary.replace(path)

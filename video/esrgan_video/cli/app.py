@@ -49,6 +49,12 @@ def add_parser(commands: Any, parents: Sequence[argparse.ArgumentParser]) -> Non
     limits.add_argument("--queue-size", type=int, default=16, help="requests that may wait (default: %(default)s)")
     limits.add_argument("--max-upload-mb", type=float, default=512, help="largest file (default: %(default)s)")
     limits.add_argument(
+        "--max-total-mb",
+        type=float,
+        metavar="MB",
+        help="all uploads and results together (default: half of what is free on their disk at the start)",
+    )
+    limits.add_argument(
         "--max-megapixels", type=float, default=9, help="largest image or frame (default: %(default)s, a 4K frame)"
     )
     limits.add_argument("--max-seconds", type=float, default=600, help="longest video (default: %(default)s)")
@@ -76,6 +82,7 @@ def run(given: argparse.Namespace) -> int:
         device=given.device,
         queue_size=given.queue_size,
         max_upload_mb=given.max_upload_mb,
+        max_total_mb=given.max_total_mb,
         max_megapixels=given.max_megapixels,
         max_seconds=given.max_seconds,
         keep_minutes=given.keep_minutes,

@@ -86,6 +86,8 @@ class Media:
             raise UsageError(f"no such file: {self.path}")
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a folder: name a video file")
+        if not self.path.is_file():
+            raise UsageError(f"{self.path} is a pipe or a device: name a video file")
         try:
             self.container: Any = av.open(str(self.path.absolute()))
         except (av.error.FFmpegError, OSError) as error:
