@@ -32,6 +32,8 @@ _LONGEST_SKEW = 10
 
 _APART = 1
 """Seconds between the times of decoding and presentation of sound, of which one is wrong then: they are the same."""
+_STEP_BACK = 1
+"""Seconds that time must step back to be on a new clock."""
 _MOST_STRAYS = 24
 """Packets in a row whose times may be wrong: in transport streams one time stands for several."""
 
@@ -57,6 +59,10 @@ class _Route:
     last_time: Fraction = Fraction(0)
     waits_for_keyframe: bool = False
     follows_on: bool = False
+    is_sparse: bool = False
+    """Whether there may be none for minutes, so that their times do not tell where time begins anew."""
+    joins_passed: int = 0
+    last_stamp: int | None = None
     last_dts: int | None = None
     last_step: int = 0
 
@@ -94,6 +100,7 @@ class PacketCopier:
         self._end = None if time_range.end is None else origin + time_range.end - shift
         self._routes: dict[int, _Route] = {}
         self._pending: Packet[Any] | None = None
+        self._may_begin_anew = False
         self._packets = self._read()
 
     def close(self) -> None:
@@ -119,6 +126,8 @@ class PacketCopier:
 
     def connect(self, index: int, target: Any, *, is_picture: bool = False, to_subtitles: bool = False) -> None:
         """Send the packets of the input's stream `index` to the output stream `target`."""
+        from av.format import Flags
+
         stream = self._container.streams[index]
         clock = None
         if stream.type in ("audio", "video"):
@@ -131,6 +140,7 @@ class PacketCopier:
             convert=SubtitleConverter(stream, target).convert if to_subtitles else _as_it_is,
             trial=None if to_subtitles or is_picture else PacketTrial(stream, self._plan.container.muxer),
             follows_on=stream.type == "audio",
+            is_sparse=clock is None and Flags.ts_discont in Flags(self._container.format.flags),
             waits_for_keyframe=stream.type == "video" and self._start is not None and not is_picture,
         )
 
@@ -186,6 +196,7 @@ class PacketCopier:
                 yield from self._written(astray, route, packet.dts)
         # Of sound alone the next packets come soon for certain.
         if route.waiting or (route.follows_on and route.timeline.breaks_off(packet.dts)):
+            self._may_begin_anew = True
             route.waiting.append(packet)
             if len(route.waiting) > _MOST_STRAYS:
                 yield from self._believed(route)
@@ -223,6 +234,25 @@ class PacketCopier:
             if join.before < route.position and route.previous_position < join.behind:
                 return join.offset
         return own
+
+    def _follow_video(self, packet: Packet[Any], route: _Route) -> None:
+        """Move a packet as the video is moved that lies around it in the file."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is None:
+            return
+        time_base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
+        steps_back = route.last_stamp is not None and (route.last_stamp - stamp) * time_base > _STEP_BACK
+        route.last_stamp = stamp
+        self._may_begin_anew = self._may_begin_anew or steps_back
+        if not self._may_begin_anew:  # to look for joins costs a pass over the file
+            return
+        for number, join in enumerate(self._joins, 1):
+            if join.behind <= route.position or (steps_back and join.before < route.position):
+                route.joins_passed = max(route.joins_passed, number)
+        if route.joins_passed:
+            offset = round(self._joins[route.joins_passed - 1].offset / time_base)
+            packet.pts = None if packet.pts is None else packet.pts + offset
+            packet.dts = None if packet.dts is None else packet.dts + offset
 
     @cached_property
     def _joins(self) -> list[Join]:
@@ -291,6 +321,8 @@ class PacketCopier:
         """Give a packet the time that is written; false if it lies outside the range."""
         if route.is_picture:
             return True
+        if route.is_sparse:
+            self._follow_video(packet, route)
         time_base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
         begin = packet.pts if packet.pts is not None else packet.dts
         if begin is not None:

@@ -75,10 +75,12 @@ class PacketComparison:
         self._counts = [0, 0]
         self._window: Window | None = None
         self._last: Fraction | None = None
+        self._last_found: Fraction | None = None
+        self._was_crowded = False
         self._shifts: list[Fraction] = []
         self._last_shift = Fraction(0)
         self._out_of_step: Fraction | None = None
-        self._leaps: list[tuple[Fraction, Fraction, Fraction]] = []
+        self._leaps: list[tuple[Fraction, Fraction]] = []
         self._corrected = 0
         self._has_begun = False
 
@@ -174,31 +176,45 @@ class PacketComparison:
         if source.time is None or target.time is None:
             return
         steps_back = self._last is not None and source.time <= self._last and not self._is_video
-        expected = min((source.time + shift for shift in self._shifts), key=lambda time: abs(time - target.time))  # type: ignore[operator]
+        crowded = self._last_found is not None and target.time - self._last_found <= self._times.tick
+        self._last_found = target.time
+        expected = self._expected(source.time, target.time)
         leaps = self._last is not None and source.time > self._last + _LEAP and abs(expected - target.time) > _LEAP
         if leaps and len(self._leaps) < _MOST_LEAPS:
-            self._leaps.append((source.time, expected, target.time))
+            self._leaps.append((source.time, target.time))
             return
         self._settle_leaps(source.time)
         self._last = source.time
-        if steps_back and expected != target.time:
+        if (steps_back or self._was_crowded) and expected != target.time:
             self._corrected += 1
             self._last_shift = target.time - source.time
-            self._shifts = [self._last_shift, *self._shifts][:3]
+            # Put one tick behind the one before for want of room, it does not tell how those after it were moved.
+            self._shifts = [self._last_shift, *self._shifts[self._was_crowded :]][:3]
+            self._was_crowded = crowded
             return
+        self._was_crowded = False
         self._last_shift = expected - source.time
         self._times.add(expected, target.time)
         if self._is_subtitle and source.duration:
             self._ends.add(expected + source.duration, target.time + target.duration)
 
+    def _expected(self, time: Fraction, found: Fraction) -> Fraction:
+        """Where a packet belongs that the input has at `time`, the nearest to where it was found."""
+        return min((time + shift for shift in self._shifts), key=lambda expected: abs(expected - found))
+
     def _settle_leaps(self, following: Fraction | None) -> None:
         """Judge packets whose times leap ahead, now that it is known whether time returns: then theirs were wrong."""
-        for time, expected, found in self._leaps:
+        for time, found in self._leaps:
             if following is not None and following < time - _LEAP:
                 self._corrected += 1
             else:
-                self._times.add(expected, found)
+                self._times.add(self._expected(time, found), found)
         self._leaps.clear()
+
+    def follow(self, shift: Fraction) -> None:
+        """Take notice that the video is moved by `shift` seconds from here on: so may subtitles be, few as they are."""
+        if self._is_subtitle and shift not in self._shifts:
+            self._shifts = [*self._shifts[:2], shift]
 
     def compare_clocks(self, shift: Fraction) -> None:
         """Take notice of how the video's last frame was moved, where time begins anew in the video.

@@ -85,8 +85,12 @@ class _Run:
             expected = itertools.islice(expected, options.frames)
         total = None if options.frames or options.start or options.end else self._before.main.frames or None
         with Progress(f"verify {self._after.path.name}", total=total, unit="frame", mode=progress) as shown:
+            moved = frames.shift
             for wanted, found, shift in align(expected, targets, frames.shift):
                 frames.add(wanted, found, shift)
+                if shift != moved:
+                    self._streams.follow(shift)
+                    moved = shift
                 shown.update(wanted is not None and not wanted.is_second_field)
             self._read_on(frames)
         return self._gather(frames, facts)

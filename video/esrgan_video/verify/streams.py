@@ -93,6 +93,12 @@ class StreamChecks:
             if pair.packets is not None:
                 pair.packets.close_window(end)
 
+    def follow(self, shift: Fraction) -> None:
+        """Say by how many seconds the video is moved from here on."""
+        for pair in self._pairs:
+            if pair.packets is not None:
+                pair.packets.follow(shift)
+
     def checks(self, clock_shift: Fraction | None) -> list[Check]:
         """What was found, once both files have been read.
 
