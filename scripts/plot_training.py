@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-_LOSSES = {"l_pix": "L1 loss", "l_g_percep": "perceptual loss", "l_g_gan": "adversarial loss of the generator"}
+_LOSSES = {"l_pix": "pixel loss", "l_g_percep": "perceptual loss", "l_g_gan": "adversarial loss of the generator"}
 _SCORES = {"psnr_y": "PSNR on Y, dB", "niqe": "NIQE (lower is better)"}
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -54,9 +54,10 @@ def main() -> None:
                 axis.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1, marker=marker, ms=3)
         axis.set(xlabel="iteration", title=title)
         axis.title.set_fontsize(10)
+        axis.locator_params(axis="x", nbins=5)
     if len(found) > 1:
         handles = [plt.Line2D([], [], color=f"C{number}", label=run) for number, run in enumerate(found)]
-        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=len(found))
+        figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=len(panels))
     figure.savefig(given.output, dpi=110)
 
 
