@@ -122,6 +122,7 @@ class _Picture:
             dst_colorspace=_BT709 if is_rgb else None,
             src_color_range=None if is_rgb else color_range,
             dst_color_range=color_range,
+            threads=1,
         )
         tag(small, self._colour)
         small.pts, small.time_base, small.pict_type = frame.pts, frame.time_base, 0
