@@ -422,15 +422,15 @@ def test_sound_that_leaves_the_video_where_files_were_joined_is_found(joined, tm
     assert failed(joined, moved) == {("#1 audio", "start times")}
 
 
-def with_subtitles(path, seconds):
+def with_subtitles(path, seconds, audio):
     """A transport stream of four seconds that has subtitles of DVB (EN 300 743) at these times, which show nothing."""
-    plain = write_clip(path.with_suffix(".plain.ts"), Clip(muxer="mpegts", times=range(100), audio=["aac"]))
+    plain = write_clip(path.with_suffix(".plain.ts"), Clip(muxer="mpegts", times=range(100), audio=audio))
     composition, end = b"\x0f\x10\0\1\0\2\x1e\0", b"\x0f\x80\0\1\0\0"
     waiting = deque(seconds)
     with av.open(str(plain)) as before, av.open(str(path), "w", format="mpegts") as after:
         targets = [after.add_stream_from_template(stream, opaque=True) for stream in before.streams]
         text = after.add_mux_stream("dvbsub")
-        for packet in before.demux(video=0, audio=0):
+        for packet in before.demux():
             while packet.size and waiting and waiting[0] <= packet.dts * packet.time_base:
                 subtitle = av.Packet(composition + end)
                 subtitle.stream, subtitle.time_base = text, Fraction(1, 90_000)
@@ -443,17 +443,20 @@ def with_subtitles(path, seconds):
 
 
 @pytest.mark.parametrize("first", [[1, 2, 3], [Fraction(1, 4)]])  # time steps back in the subtitles too, or does not
-def test_subtitles_stay_with_the_video_where_files_were_joined(first, tmp_path, nearest):
+@pytest.mark.parametrize("audio", [["aac"], []])
+def test_subtitles_stay_with_the_video_where_files_were_joined(first, audio, tmp_path, nearest):
     source, target = tmp_path / "joined.ts", tmp_path / "out.mkv"
     second = [Fraction(1, 2), Fraction(3, 2), Fraction(5, 2)]
-    source.write_bytes(with_subtitles(tmp_path / "one.ts", first) + with_subtitles(tmp_path / "two.ts", second))
-    video, lines = ([time for time, _ in packets(source, index)] for index in (0, 2))
+    parts = [with_subtitles(tmp_path / name, times, audio) for name, times in (("1.ts", first), ("2.ts", second))]
+    source.write_bytes(b"".join(parts))
+    text = 1 + len(audio)
+    video, lines = ([time for time, _ in packets(source, index)] for index in (0, text))
     assert len(lines) == len(first) + 3
     run(source, target, nearest)
     moved = max(time for time, _ in packets(target, 0)) - max(video)
     assert moved == 4
     expected = [time + moved * (number >= len(first)) for number, time in enumerate(lines)]
-    assert [time for time, _ in packets(target, 2)] == expected
+    assert [time for time, _ in packets(target, text)] == expected
     assert failed(source, target) == set()
 
 

@@ -243,8 +243,9 @@ class PacketCopier:
         time_base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
         steps_back = route.last_stamp is not None and (route.last_stamp - stamp) * time_base > _STEP_BACK
         route.last_stamp = stamp
-        self._may_begin_anew = self._may_begin_anew or steps_back
-        if not self._may_begin_anew:  # to look for joins costs a pass over the file
+        has_sound = any(other.follows_on for other in self._routes.values())
+        self._may_begin_anew = self._may_begin_anew or steps_back or not has_sound
+        if not self._may_begin_anew:  # a look for joins is a pass over the file; sound tells where one may be
             return
         for number, join in enumerate(self._joins, 1):
             if join.behind <= route.position or (steps_back and join.before < route.position):
